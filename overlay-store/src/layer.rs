@@ -1,0 +1,308 @@
+//! One layer on disk, before it is part of a store: written in one pass over its blob.
+//!
+//! ```text
+//! DIR/diff/            the tree
+//!     link, lower      as in the store
+//!     empty/ work/ merged/
+//!     tar-split.gz     what makes the tar stream again
+//!     verified         the layer's facts (JSON); written last, when all else is on disk
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use oci_digest::Digest;
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::blob::{Compression, Decoder, Hashed};
+use crate::error::{During, Error, Expected, Result, expect};
+use crate::split::{self, Checksum};
+use crate::tar;
+use crate::unpack::{Content, Finished, Replaced, Unpacker, clean};
+
+/// Name of the marker in a layer's directory that says it was verified when it was unpacked.
+pub const VERIFIED: &str = "verified";
+/// Name of the tar-split file in a layer's directory before it is part of a store.
+pub(crate) const SPLIT: &str = "tar-split.gz";
+/// The largest marker that is read, in bytes: sets of owners make up most of it.
+const MAX_MARKER: u64 = 4 << 20;
+
+/// What is known of a layer once it was unpacked and verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its id in the store: 64 hex digits.
+    pub id: String,
+    /// Id of the layer below; none for a base layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Digest of the uncompressed tar stream.
+    pub diff_id: Digest,
+    /// Length of the uncompressed tar stream in bytes.
+    pub size: u64,
+    /// Digest of the blob that it was unpacked from.
+    pub blob: Digest,
+    /// Size of that blob in bytes.
+    pub blob_size: u64,
+    /// Podman's number for the blob's compression.
+    pub compression: u8,
+    /// Owners of all members but whiteouts, ascending.
+    pub uids: Vec<u32>,
+    /// Groups of all members but whiteouts, ascending.
+    pub gids: Vec<u32>,
+}
+
+/// Reads the marker of the layer in `directory`; none when there is none or it is not valid.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn verified(directory: &Path) -> Result<Option<Layer>> {
+    let path = directory.join(VERIFIED);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).during(|| format!("open {}", path.display())),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_MARKER).read_to_end(&mut bytes).during(|| format!("read {}", path.display()))?;
+    // An unreadable marker is one that a power cut interrupted: the layer counts as not there.
+    Ok(serde_json::from_slice(&bytes).ok())
+}
+
+/// Unpacks the layer number `index` of an image with the layer ids `ids` (base first) into the new
+/// directory `directory`, reading its blob from `blob`, and verifies size, digest and diff id.
+///
+/// `max_size` bounds the uncompressed stream, in bytes. Memory does not grow with the layer.
+///
+/// # Errors
+/// Anything of [`Error`]; then the directory is left without its marker, to be removed.
+pub fn write(
+    directory: &Path,
+    ids: &[String],
+    index: usize,
+    expected: &Expected,
+    max_size: u64,
+    blob: impl Read,
+) -> Result<Layer> {
+    let (Some(id), below) = (ids.get(index), ids.get(..index).unwrap_or_default()) else {
+        return Err(Error::Invalid(format!("no layer number {index}")));
+    };
+    let frame = Frame::make(directory, id, below)?;
+    let blob = Hashed::new(blob, expected.size, "blob");
+    let (decoder, compression) = Decoder::new(blob).map_err(Error::Blob)?;
+    let stream = Hashed::new(decoder, max_size, "uncompressed layer");
+    let mut reader = tar::Reader::new(BufReader::with_capacity(1 << 18, stream));
+    let finished = unpack(&mut reader, &frame)?;
+    let (stream, (blob, ended)) = {
+        let stream = reader.into_source().into_inner();
+        let (hasher, decoder) = stream.into_parts();
+        (hasher, decoder.into_source().map_err(Error::Blob)?)
+    };
+    let (blob, _) = blob.into_parts();
+    if !ended {
+        return Err(Error::Invalid("bytes follow the end of the compressed layer".to_owned()));
+    }
+    expect("blob size", &expected.size, &blob.length())?;
+    expect("blob digest", &expected.blob, &blob.finish())?;
+    let size = stream.length();
+    expect("diff id", &expected.diff_id, &stream.finish())?;
+    let layer = Layer {
+        id: id.clone(),
+        parent: below.last().cloned(),
+        diff_id: expected.diff_id,
+        size,
+        blob: expected.blob,
+        blob_size: expected.size,
+        compression: Compression::number(compression),
+        uids: finished.uids.into_iter().collect(),
+        gids: finished.gids.into_iter().collect(),
+    };
+    frame.complete(&layer)?;
+    Ok(layer)
+}
+
+/// The directory of a layer that is being written.
+struct Frame<'a> {
+    directory: &'a Path,
+}
+
+impl<'a> Frame<'a> {
+    fn make(directory: &'a Path, id: &str, below: &[String]) -> Result<Self> {
+        let frame = Self { directory };
+        for name in ["", "diff", "aside", "empty", "work", "merged"] {
+            let path = directory.join(name);
+            fs::DirBuilder::new()
+                .mode(0o700)
+                .create(&path)
+                .during(|| format!("make {}", path.display()))?;
+        }
+        frame.file("link", crate::id::link_id(id).as_bytes(), 0o644)?;
+        if !below.is_empty() {
+            let lower: Vec<String> =
+                below.iter().rev().map(|id| format!("l/{}", crate::id::link_id(id))).collect();
+            frame.file("lower", lower.join(":").as_bytes(), 0o644)?;
+        }
+        Ok(frame)
+    }
+
+    fn file(&self, name: &str, content: &[u8], mode: u32) -> Result<()> {
+        let path = self.directory.join(name);
+        let write = || {
+            let mut file =
+                fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+            file.write_all(content)?;
+            file.sync_all()
+        };
+        write().during(|| format!("write {}", path.display()))
+    }
+
+    fn open(&self, name: &str) -> Result<OwnedFd> {
+        let path = self.directory.join(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(&path, flags, Mode::empty()).during(|| format!("open {}", path.display()))
+    }
+
+    fn complete(&self, layer: &Layer) -> Result<()> {
+        let aside = self.directory.join("aside");
+        fs::remove_dir_all(&aside).during(|| format!("remove {}", aside.display()))?;
+        let diff = self.open("diff")?;
+        let action = || format!("complete {}", self.directory.display());
+        // Podman's base layers are 0555, and children take it from their parent.
+        rustix::fs::fchmod(&diff, Mode::from_raw_mode(0o555)).during(action)?;
+        crate::time::reset_fd(&diff).during(action)?;
+        rustix::fs::syncfs(&diff).during(|| format!("sync {}", self.directory.display()))?;
+        let text = serde_json::to_vec(layer).map_err(|error| Error::Invalid(error.to_string()))?;
+        self.file(VERIFIED, &text, 0o600)?;
+        let directory = self.open("")?;
+        rustix::fs::fsync(&directory).during(action)
+    }
+}
+
+fn unpack<R: io::BufRead>(reader: &mut tar::Reader<R>, frame: &Frame<'_>) -> Result<Finished> {
+    let path = frame.directory.join(SPLIT);
+    let writing = || format!("write {}", path.display());
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .during(writing)?;
+    let mut split = split::Writer::new(BufWriter::with_capacity(1 << 16, file));
+    let mut unpacker = Unpacker::new(frame.open("diff")?, frame.open("aside")?);
+    while let Some(member) = reader.member()? {
+        split.segment(&reader.take_raw()).during(writing)?;
+        let fault = |source| Error::Member {
+            name: String::from_utf8_lossy(&member.name).into_owned(),
+            source,
+        };
+        let mut content = unpacker.begin(&member).map_err(fault)?;
+        let mut checksum = Checksum::default();
+        loop {
+            let piece = reader.payload()?;
+            if piece.is_empty() {
+                break;
+            }
+            match &mut content {
+                Content::File(output) => {
+                    checksum.update(piece);
+                    output.write(piece).map_err(fault)?;
+                }
+                Content::RawFile(output) => {
+                    output.write(piece).map_err(fault)?;
+                    split.segment(piece).during(writing)?;
+                }
+                Content::Raw => split.segment(piece).during(writing)?,
+            }
+            let count = piece.len();
+            reader.consume(count);
+        }
+        let size = if matches!(content, Content::File(_)) { member.size } else { 0 };
+        split.file(&member.name, size, checksum.finish()).during(writing)?;
+        unpacker.end(&member, content).map_err(fault)?;
+    }
+    split.segment(&reader.take_raw()).during(writing)?;
+    loop {
+        let piece = reader.rest()?;
+        if piece.is_empty() {
+            break;
+        }
+        split.segment(piece).during(writing)?;
+        let count = piece.len();
+        reader.consume_rest(count);
+    }
+    flush(split).during(writing)?;
+    let finished =
+        unpacker.finish().during(|| format!("set times in {}", frame.directory.display()))?;
+    if let Some(replaced) = &finished.replaced {
+        rewrite(frame.directory, replaced).during(writing)?;
+    }
+    Ok(finished)
+}
+
+fn flush(split: split::Writer<BufWriter<File>>) -> io::Result<()> {
+    split.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(())
+}
+
+/// Writes tar-split again for a layer whose members replaced each other: at replay no name may
+/// stand for two contents, nor come twice, so what was replaced is kept raw, and members without
+/// content (which need no entry) have none.
+fn rewrite(directory: &Path, replaced: &Replaced) -> io::Result<()> {
+    let (old, new) = (directory.join(SPLIT), directory.join("tar-split.new"));
+    let mut entries = split::Reader::new(File::open(&old)?);
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let mut out = split::Writer::new(BufWriter::with_capacity(1 << 16, file));
+    while let Some(entry) = entries.entry()? {
+        match entry {
+            split::Entry::Segment(bytes) => out.segment(&bytes)?,
+            split::Entry::File { size: 0, .. } => {}
+            split::Entry::File { name, size, crc } => {
+                let path = clean(&name)?;
+                let crc = crc.unwrap_or_default();
+                if !replaced.has(&path) {
+                    out.file(&name, size, crc)?;
+                    continue;
+                }
+                let mut file = match replaced.find(&path, size, crc)? {
+                    Some(file) => file,
+                    None => in_place(directory, &path)?,
+                };
+                copy_raw(&mut file, size, &mut out)?;
+            }
+        }
+    }
+    flush(out)?;
+    fs::rename(&new, &old)
+}
+
+fn in_place(directory: &Path, path: &[u8]) -> io::Result<File> {
+    let diff = File::open(directory.join("diff"))?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let strict = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
+    Ok(rustix::fs::openat2(&diff, path, flags, Mode::empty(), strict).map(File::from)?)
+}
+
+fn copy_raw(
+    file: &mut File,
+    size: u64,
+    out: &mut split::Writer<BufWriter<File>>,
+) -> io::Result<()> {
+    let mut left = size;
+    let mut buffer = vec![0; 1 << 18];
+    while left > 0 {
+        let count = file.read(&mut buffer)?;
+        if count == 0 || count as u64 > left {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a replaced file changed its size",
+            ));
+        }
+        out.segment(buffer.get(..count).unwrap_or_default())?;
+        left -= count as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Files that a later member of the same layer replaced.
+//!
+//! The stream has their bytes, the tree no longer does, and one name cannot stand for two contents
+//! in tar-split. So they are moved aside until the tar-split is written again with their bytes.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+
+use crate::split::Checksum;
+
+pub(crate) struct Replaced {
+    aside: OwnedFd,
+    /// Cleaned path -> names in `aside`.
+    files: BTreeMap<Vec<u8>, Vec<String>>,
+    count: u64,
+    /// Inodes of files whose bytes tar-split holds already.
+    raw: HashSet<u64>,
+}
+
+impl Replaced {
+    pub(super) fn new(aside: OwnedFd) -> Self {
+        Self { aside, files: BTreeMap::new(), count: 0, raw: HashSet::new() }
+    }
+
+    /// Remembers that the bytes of `file` are in tar-split.
+    pub(super) fn keep_raw(&mut self, file: &File, has_content: bool) -> io::Result<()> {
+        if has_content {
+            self.raw.insert(file.metadata()?.ino());
+        }
+        Ok(())
+    }
+
+    /// Takes `base`, known as `path`, out of `parent`: files with content go aside, the rest goes.
+    pub(super) fn remove(&mut self, parent: &OwnedFd, base: &[u8], path: &[u8]) -> io::Result<()> {
+        let stat = rustix::fs::statat(parent, base, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => self.remove_directory(parent, base, path),
+            FileType::RegularFile if stat.st_size > 0 && !self.raw.contains(&stat.st_ino) => {
+                self.count += 1;
+                let name = self.count.to_string();
+                rustix::fs::renameat(parent, base, &self.aside, name.as_str())?;
+                self.files.entry(path.to_vec()).or_default().push(name);
+                Ok(())
+            }
+            _ => {
+                if stat.st_nlink == 1 {
+                    self.raw.remove(&stat.st_ino);
+                }
+                Ok(rustix::fs::unlinkat(parent, base, AtFlags::empty())?)
+            }
+        }
+    }
+
+    /// Goes down with a stack of its own: a layer may be deeper than ours.
+    fn remove_directory(&mut self, parent: &OwnedFd, base: &[u8], path: &[u8]) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(parent, base, flags, Mode::empty())?;
+        // Directories in the order they were met: children after parents, so removed in reverse.
+        let mut found: Vec<Vec<u8>> = vec![Vec::new()];
+        let mut at = 0;
+        while let Some(directory) = found.get(at).cloned() {
+            at += 1;
+            let here = open_below(&fd, &directory)?;
+            for name in names(&here)? {
+                let full = super::path::join(&directory, &name);
+                if super::scope::kind(&here, &name)?.is_directory {
+                    found.push(full);
+                } else {
+                    self.remove(&here, &name, &super::path::join(path, &full))?;
+                }
+            }
+        }
+        for directory in found.iter().skip(1).rev() {
+            rustix::fs::unlinkat(&fd, directory.as_slice(), AtFlags::REMOVEDIR)?;
+        }
+        Ok(rustix::fs::unlinkat(parent, base, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Whether `path` named a file that was replaced.
+    pub(crate) fn has(&self, path: &[u8]) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// The replaced file `path` that had this size and checksum; none when it is still in place.
+    pub(crate) fn find(&self, path: &[u8], size: u64, crc: u64) -> io::Result<Option<File>> {
+        for name in self.files.get(path).into_iter().flatten() {
+            let open = || {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                rustix::fs::openat(&self.aside, name.as_str(), flags, Mode::empty()).map(File::from)
+            };
+            let mut file = open()?;
+            if file.metadata()?.len() == size && checksum(&mut file)? == crc {
+                return open().map(Some).map_err(io::Error::from);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn checksum(file: &mut File) -> io::Result<u64> {
+    let mut checksum = Checksum::default();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(checksum.finish()),
+            count => checksum.update(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
+
+fn open_below(root: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let path = if path.is_empty() { b"." } else { path };
+    Ok(rustix::fs::openat(root, path, flags, Mode::empty())?)
+}
+
+fn names(directory: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut out = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            out.push(name);
+        }
+    }
+    Ok(out)
+}
