@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# install-tools.sh demo|test|ci: installs the tools that are missing, and says what it does first.
+#
+#   demo  what `make demo` uses         test  the peers that `make test` asks, too
+#   ci    formatter and clippy, too
+#
+# Does nothing, at once, when all is there. Package managers: apt-get (Debian, Ubuntu) and dnf
+# (Fedora); elsewhere it lists what is missing.
+set -euo pipefail
+# shellcheck source=tests/setup/env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+purpose=${1:?usage: install-tools.sh demo|test|ci}
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 2; }
+
+# purpose | command, or file by absolute path | package for apt | package for dnf  ("-": none there).
+# unpack: downloaded and unpacked below target/tools, not installed: busybox-static and the busybox that
+# many machines boot with exclude each other.
+# A tool whose line ends in "optional" is done without: the demo and the tests say what they skip.
+table='
+demo|cc|gcc|gcc
+demo|/usr/include/stdio.h|libc6-dev|glibc-headers
+demo|/etc/ssl/certs|ca-certificates|ca-certificates
+demo|python3|python3|python3
+demo|mount|mount|util-linux
+demo|skopeo|skopeo|skopeo
+demo|busybox|unpack:busybox-static|busybox
+demo|podman|podman|podman|optional
+demo|crun|crun|crun|optional
+test|jq|jq|jq
+test|zstd|zstd|zstd
+test|getfattr|attr|attr
+test|mkfs.ext4|e2fsprogs|e2fsprogs
+test|mmdebstrap|mmdebstrap|mmdebstrap|optional
+test|docker-registry|docker-registry|-|optional
+test|containers-storage|containers-storage|-|optional
+'
+
+have() {
+    case $1 in
+    /*) [ -e "$1" ] ;;
+    busybox) command -v busybox >/dev/null && static busybox ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+# A program without an ELF interpreter (program header type 3) runs in an image of its own.
+static() {
+    python3 - "$(command -v "$1")" <<'PYTHON'
+import struct, sys
+with open(sys.argv[1], "rb") as file:
+    head = file.read(4096)
+at, size, count = struct.unpack_from("<Q", head, 32)[0], *struct.unpack_from("<HH", head, 54)
+sys.exit(any(struct.unpack_from("<I", head, at + n * size)[0] == 3 for n in range(count)))
+PYTHON
+}
+
+manager=
+for candidate in apt-get dnf; do
+    if command -v "$candidate" >/dev/null; then manager=$candidate && break; fi
+done
+
+packages=() optional=() unpacked=()
+while IFS='|' read -r for_purpose tool apt dnf kind; do
+    [ -n "$tool" ] || continue
+    [ "$for_purpose" = demo ] || [ "$purpose" != demo ] || continue
+    have "$tool" && continue
+    package=$apt
+    [ "$manager" != dnf ] || package=$dnf
+    if [ "$package" = - ]; then
+        say "$tool is not packaged here: the tests that need it will say that they are skipped"
+    elif [ "${package#unpack:}" != "$package" ]; then
+        unpacked+=("${package#unpack:}")
+    elif [ "$kind" = optional ]; then
+        optional+=("$package")
+    else
+        packages+=("$package")
+    fi
+done <<<"$table"
+
+# --- Rust: the oldest version the workspace allows stands in Cargo.toml ---------------------------
+
+wanted=$(sed -n 's/^rust-version = "\([0-9.]*\)"$/\1/p' "$project/Cargo.toml")
+rust_version() { rustc --version 2>/dev/null | cut -d' ' -f2 | cut -d- -f1; }
+rust_fits() {
+    command -v cargo >/dev/null && [ -n "$(rust_version)" ] &&
+        [ "$(printf '%s\n' "$wanted" "$(rust_version)" | sort -V | head -1)" = "$wanted" ]
+}
+rust_fits || have curl || packages+=(curl)
+
+# --- packages -------------------------------------------------------------------------------------
+
+refreshed=
+refresh() {
+    [ -z "$refreshed" ] || return 0
+    say "apt-get update"
+    apt-get -qq update
+    refreshed=1
+}
+
+install() {
+    case $manager in
+    apt-get)
+        refresh
+        say "apt-get install $*"
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-remove --no-install-recommends \
+            -o Dpkg::Use-Pty=0 "$@" </dev/null >/dev/null
+        ;;
+    dnf)
+        say "dnf install $*"
+        dnf -q install -y "$@" </dev/null
+        ;;
+    esac
+}
+
+# The programs of a Debian package, put into target/tools/bin.
+unpack() {
+    local tools=$project/target/tools
+    refresh
+    say "apt-get download $1, unpacked into target/tools"
+    rm -rf "${tools:?}/$1"
+    mkdir -p "$tools/$1" "$tools/bin"
+    (cd "$tools/$1" && apt-get -qq -o APT::Sandbox::User=root download "$1" && dpkg-deb -x ./*.deb . && rm ./*.deb) ||
+        return
+    find "$tools/$1" -path '*bin/*' -type f -exec ln -sf {} "$tools/bin/" \;
+}
+
+# Debian's docker-registry starts a daemon on port 5000 of every address. The tests start their own on
+# loopback, so its unit is masked while the package is configured, and left disabled.
+without_daemon() {
+    if [ "$1" = docker-registry ] && [ -d /run/systemd/system ]; then
+        say "docker-registry.service is kept from starting: the tests run their own registry"
+        systemctl --quiet mask docker-registry.service
+        install "$1" && result=0 || result=$?
+        systemctl --quiet unmask docker-registry.service
+        systemctl --quiet disable docker-registry.service || true # no unit: then it is disabled
+        return "$result"
+    fi
+    install "$1"
+}
+
+missing=("${packages[@]}" "${unpacked[@]}" "${optional[@]}")
+if [ "${#missing[@]}" -gt 0 ]; then
+    [ -n "$manager" ] || fail "neither apt-get nor dnf here; please install: ${missing[*]}"
+    [ "$(id -u)" = 0 ] || fail "installing needs root: ${missing[*]}"
+fi
+[ "${#packages[@]}" = 0 ] || install "${packages[@]}" || fail "could not install ${packages[*]}"
+for package in "${unpacked[@]}"; do
+    unpack "$package" || fail "could not get $package"
+done
+for package in "${optional[@]}"; do
+    without_daemon "$package" || say "$package cannot be had here: what needs it will be skipped"
+done
+
+# --- Rust, when missing or too old ----------------------------------------------------------------
+
+# The distribution's rustup if it has one, and if that removes nothing that is installed.
+packaged_rustup() {
+    command -v rustup >/dev/null && return
+    case $manager in
+    apt-get) apt-cache policy rustup | grep -q 'Candidate: [0-9]' && install rustup ;;
+    dnf) dnf -q list rustup >/dev/null 2>&1 && install rustup && rustup-init -y --no-modify-path --default-toolchain none ;;
+    *) false ;;
+    esac
+}
+
+if ! rust_fits; then
+    found=$(rust_version || true)
+    say "Rust $wanted or later is needed; here is ${found:-none}"
+    if packaged_rustup; then
+        say "rustup: installing the stable toolchain for $(id -un) (~/.rustup) and making it the default"
+        PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+        if ! { rustup toolchain install stable --profile minimal --component clippy,rustfmt &&
+            rustup default stable; }; then
+            fail "rustup could not install the stable toolchain"
+        fi
+    else
+        say "no rustup package here: running the official installer, https://sh.rustup.rs, for $(id -un) (~/.cargo, ~/.rustup)"
+        installer=$(mktemp)
+        trap 'rm -f "$installer"' EXIT
+        if ! { curl --proto '=https' --tlsv1.2 --retry 3 -fsS https://sh.rustup.rs -o "$installer" &&
+            sh "$installer" -y --no-modify-path --profile minimal --component clippy,rustfmt; }; then
+            fail "the Rust installer failed; install Rust $wanted or later yourself, then run this again"
+        fi
+        PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+    fi
+    rust_fits || fail "still no Rust $wanted: see https://www.rust-lang.org/tools/install"
+fi
+
+if [ "$purpose" = ci ] && ! { cargo fmt --version && cargo clippy --version; } >/dev/null 2>&1; then
+    if command -v rustup >/dev/null; then
+        say "rustup component add clippy rustfmt"
+        rustup component add clippy rustfmt
+    else
+        fail "cargo fmt and cargo clippy are missing; install your distribution's packages of them"
+    fi
+fi
