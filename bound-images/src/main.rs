@@ -1,2 +1,28 @@
-//! (being written)
-fn main() {}
+//! `bound-images`: see the crate documentation.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use bound_images::command::Exit;
+use bound_images::{Cli, Surroundings, run};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let surroundings = Surroundings {
+        environment: std::env::vars_os().collect(),
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                bound_images::render::note(&format!("error: cannot start: {error}"));
+                return ExitCode::from(Exit::CouldNotLook as u8);
+            }
+        };
+    let exit = runtime.block_on(run(cli, surroundings));
+    // A transfer that was interrupted need not be waited for: what is half done is not used.
+    runtime.shutdown_timeout(Duration::from_millis(300));
+    ExitCode::from(exit as u8)
+}

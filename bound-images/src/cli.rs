@@ -1,0 +1,89 @@
+//! What can be typed: clap types only. What it means is in [`crate::settings`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Binds container images to the root file system that they came with.
+#[derive(Debug, Parser)]
+#[command(name = "bound-images", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all well; 1 findings (something is missing, wrong or cannot be fetched); \
+2 usage or configuration; 3 could not look (I/O, permissions); 130 interrupted.";
+
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// How results are written to standard output
+    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Say more on standard error; twice: debugging
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    pub(crate) color: Color,
+}
+
+/// The form of what goes to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// For programs: documented, with a `schema` number.
+    Json,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the bindings of a root, and whether their images are there
+    List(Rooted),
+    /// Check the images of a root: are they all there, and what they should be?
+    Verify(Rooted),
+    /// Fetch and verify the images of a root and put them into its store
+    Stage(Stage),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Rooted {
+    /// The root: a directory with an operating system in it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Stage {
+    #[command(flatten)]
+    pub(crate) rooted: Rooted,
+    /// Take the images from this OCI layout instead of registries
+    #[arg(long, value_name = "DIR")]
+    pub(crate) bundle: Option<PathBuf>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Credentials for registries, in the format of containers-auth.json(5)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
+    /// Replace a store that was damaged (never one that is in use)
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// How many layers to fetch at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) jobs: Option<u8>,
+}

@@ -1,0 +1,92 @@
+//! `bound-images stage`.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::Exit;
+use crate::render::{self, Style};
+use crate::settings::StageSettings;
+use crate::source::{Kind, Source, SourceError, bundle, registry};
+use crate::stage::{self, Event, StageError};
+use crate::state;
+
+/// Stages a root.
+///
+/// # Errors
+/// When the root cannot be looked at.
+pub async fn run(
+    settings: StageSettings,
+    environment: Vec<(OsString, OsString)>,
+    style: Style,
+) -> anyhow::Result<Exit> {
+    let state = state::look(&settings.root)?;
+    let source = match open(&settings, environment) {
+        Ok(source) => Arc::new(source),
+        Err(error) => {
+            render::note(&format!("error: {error}"));
+            return Ok(exit_of(&[error]));
+        }
+    };
+    let observer = move |event: Event<'_>| render::progress(&event, style);
+    match stage::stage(&settings, &state, source, &observer).await {
+        Ok(outcome) => {
+            render::stage(&outcome, style).context("cannot write the result")?;
+            Ok(Exit::Well)
+        }
+        Err(error) => {
+            render::stage_failed(&error, style);
+            Ok(exit(&error))
+        }
+    }
+}
+
+fn open(
+    settings: &StageSettings,
+    environment: Vec<(OsString, OsString)>,
+) -> Result<Source, SourceError> {
+    match &settings.bundle {
+        Some(directory) => bundle::Bundle::open(directory).map(Source::Bundle),
+        None => Ok(Source::Registry(registry::Registry::new(registry::RegistryOptions {
+            jobs: settings.jobs,
+            stall_timeout: settings.stall_timeout,
+            retries: settings.retries,
+            ..registry::RegistryOptions::new(environment)
+        }))),
+    }
+}
+
+fn exit(error: &StageError) -> Exit {
+    match error {
+        StageError::Bindings(_) | StageError::Damaged(_) | StageError::Refused(_) => Exit::Findings,
+        StageError::Sources(list) => {
+            exit_of(&list.iter().map(|(_, error)| error.clone()).collect::<Vec<_>>())
+        }
+        StageError::Layers(list) if list.iter().all(|(_, error)| error.is_source_fault()) => {
+            Exit::Findings
+        }
+        StageError::Layers(_) | StageError::Other(_) => Exit::CouldNotLook,
+    }
+}
+
+/// The worst of several failures: an installation that cannot work, then a source that could not
+/// be asked, then images that are not what they should be.
+fn exit_of(errors: &[SourceError]) -> Exit {
+    let any = |kinds: &[Kind]| errors.iter().any(|error| kinds.contains(&error.kind));
+    if any(&[Kind::SkopeoMissing, Kind::SkopeoTooOld]) {
+        Exit::Usage
+    } else if any(&[
+        Kind::Network,
+        Kind::Server,
+        Kind::RateLimited,
+        Kind::Stalled,
+        Kind::Unauthorized,
+        Kind::Io,
+        Kind::Cancelled,
+    ]) {
+        Exit::CouldNotLook
+    } else {
+        Exit::Findings
+    }
+}

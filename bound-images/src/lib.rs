@@ -1,0 +1,76 @@
+//! The parts of `bound-images` that its commands are made of.
+//!
+//! This crate is the only one of the project that is asynchronous and that talks to registries and
+//! terminals. What a root binds is read by `binding`, stores are written by `overlay_store`; here
+//! the two are put together: [`state`] looks at a root, [`mod@stage`] makes its store complete from
+//! a [`source`], [`render`] tells people and programs.
+
+mod cli;
+pub mod command;
+pub mod render;
+pub mod settings;
+pub mod source;
+pub mod stage;
+pub mod state;
+pub mod system;
+
+pub use cli::{Cli, Color, Format};
+
+use std::ffi::OsString;
+use std::future::Future;
+
+use command::Exit;
+use render::Style;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What the program was started with, besides its arguments.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Environment variables, for skopeo.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Whether `NO_COLOR` is set.
+    pub no_color: bool,
+}
+
+/// Runs a command and says how it ended; all output was written then.
+pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
+    let style = Style::new(cli.global.format, cli.global.color, surroundings.no_color);
+    let environment = system::skopeo::passed_environment(surroundings.environment);
+    let done = async {
+        match cli.command {
+            cli::Command::List(rooted) => command::list::run(&rooted.root, style),
+            cli::Command::Verify(rooted) => {
+                command::verify::run(&rooted.root, environment, style).await
+            }
+            cli::Command::Stage(stage) => {
+                command::stage::run(stage.into(), environment, style).await
+            }
+        }
+    };
+    match interruptible(done).await {
+        None => {
+            render::note("interrupted: layers that were complete are kept for the next attempt");
+            Exit::Interrupted
+        }
+        Some(Ok(exit)) => exit,
+        Some(Err(error)) => {
+            render::note(&format!("error: {error:#}"));
+            Exit::CouldNotLook
+        }
+    }
+}
+
+/// None when a signal asked us to end first.
+async fn interruptible<T>(work: impl Future<Output = T>) -> Option<T> {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers a signal ends us at once, which is safe as well.
+        return Some(work.await);
+    };
+    tokio::select! {
+        done = work => Some(done),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+    }
+}

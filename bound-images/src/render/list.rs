@@ -1,0 +1,149 @@
+//! `list`.
+
+use std::io;
+
+use serde::Serialize;
+
+use super::table::table;
+use super::{FindingJson, SCHEMA, Style, bytes, print, print_json, printable};
+use crate::cli::Format;
+use crate::state::{ImageState, State, StoreState};
+
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: u32,
+    root: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_id: Option<String>,
+    bindings: Vec<BindingJson<'a>>,
+    findings: Vec<FindingJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct BindingJson<'a> {
+    name: &'a str,
+    quadlet: &'a str,
+    reference: String,
+    pinned: bool,
+    platform: &'a binding::Platform,
+    required: bool,
+    state: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    list: Option<oci_digest::Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manifest: Option<oci_digest::Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    services: &'a [String],
+}
+
+/// Writes the bindings of a root.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn list(state: &State, style: Style) -> io::Result<()> {
+    match style.format {
+        Format::Json => print_json(&json(state)),
+        Format::Table => print(&text(state, style.color)),
+    }
+}
+
+fn json(state: &State) -> Json<'_> {
+    let platforms = state.bindings.bindings.iter().map(|binding| {
+        let record = state.recorded(binding).filter(|record| record.present);
+        BindingJson {
+            name: &binding.name,
+            quadlet: &binding.quadlet,
+            reference: binding.reference.to_string(),
+            pinned: binding.reference.is_pinned(),
+            platform: record.map_or(&state.host, |record| &record.platform),
+            required: binding.required,
+            state: state.image_state(binding).word(),
+            list: record.and_then(|record| record.list),
+            manifest: record.and_then(|record| record.manifest),
+            image: record.and_then(|record| record.image.as_deref()),
+            size: record.map(|record| record.layers.iter().map(|layer| layer.size).sum()),
+            services: &binding.services,
+        }
+    });
+    Json {
+        schema: SCHEMA,
+        root: state.root.display().to_string(),
+        store_id: match &state.store {
+            StoreState::Ours(held) => Some(held.record.store_id()),
+            StoreState::Absent | StoreState::Foreign(_) => None,
+        },
+        bindings: platforms.collect(),
+        findings: state.bindings.findings.iter().map(FindingJson::from).collect(),
+    }
+}
+
+fn text(state: &State, color: bool) -> String {
+    if state.bindings.bindings.is_empty() {
+        return format!("{} binds no images.\n", state.root.display());
+    }
+    let mut rows = Vec::new();
+    for binding in &state.bindings.bindings {
+        let record = state.recorded(binding).filter(|record| record.present);
+        let image_state = state.image_state(binding);
+        let digest = record
+            .and_then(|record| record.list.or(record.manifest))
+            .or_else(|| binding.reference.digest());
+        let size = record.map(|record| record.layers.iter().map(|layer| layer.size).sum());
+        let mut word = image_state.word().to_owned();
+        if !binding.required {
+            word.push_str(" (optional)");
+        }
+        rows.push((
+            vec![
+                printable(&binding.name),
+                word,
+                if binding.reference.is_pinned() { "yes" } else { "no" }.to_owned(),
+                digest.map_or_else(|| "-".to_owned(), |digest| digest.short()),
+                size.map_or_else(|| "-".to_owned(), bytes),
+                short(&binding.reference),
+            ],
+            image_state,
+        ));
+    }
+    let (cells, states): (Vec<Vec<String>>, Vec<ImageState>) = rows.into_iter().unzip();
+    let headings = ["BINDING", "STATE", "PINNED", "DIGEST", "SIZE", "IMAGE"];
+    let plain = table(&headings, &[false, false, false, false, true, false], &cells);
+    let mut out = if color { paint(&plain, &states) } else { plain };
+    for binding in &state.bindings.bindings {
+        if !binding.services.is_empty() {
+            out.push_str(&format!(
+                "\n{} serves {}",
+                printable(&binding.name),
+                binding.services.join(", ")
+            ));
+        }
+    }
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+    out
+}
+
+/// The reference without its digest, which has a column of its own.
+fn short(reference: &binding::Reference) -> String {
+    match reference.tag() {
+        Some(tag) => format!("{}:{tag}", reference.repository()),
+        None => reference.repository().to_owned(),
+    }
+}
+
+fn paint(text: &str, states: &[ImageState]) -> String {
+    let mut lines = text.lines();
+    let head = lines.next().map(|line| format!("\x1b[1m{line}\x1b[0m\n")).unwrap_or_default();
+    lines.zip(states).fold(head, |out, (line, state)| {
+        let color = match state {
+            ImageState::Present => "\x1b[32m",
+            ImageState::Missing | ImageState::Damaged => "\x1b[31m",
+        };
+        let word = state.word();
+        out + &line.replacen(word, &format!("{color}{word}\x1b[0m"), 1) + "\n"
+    })
+}

@@ -1,0 +1,153 @@
+//! From reports to text: the only writer of standard output.
+
+mod list;
+mod stage;
+mod table;
+mod verify;
+
+pub use list::list;
+pub use stage::{progress, stage, stage_failed};
+pub use verify::verify;
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use binding::Finding;
+use serde::Serialize;
+
+use crate::cli::{Color, Format};
+
+/// The number of the JSON form; it grows only when a field is taken away or changes its meaning.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// How to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Table or JSON.
+    pub format: Format,
+    /// Whether standard output takes colour.
+    pub color: bool,
+    /// Whether standard error does.
+    pub error_color: bool,
+}
+
+impl Style {
+    /// Decides on colour: `no_color` is whether `NO_COLOR` is set to something.
+    #[must_use]
+    pub fn new(format: Format, color: Color, no_color: bool) -> Self {
+        let on = |terminal: bool| match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !no_color,
+        };
+        Self {
+            format,
+            color: on(io::stdout().is_terminal()),
+            error_color: on(io::stderr().is_terminal()),
+        }
+    }
+}
+
+/// Human form of a number of bytes: three digits and a decimal unit.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let (mut value, mut unit) = (count, "");
+    let mut rest = 0;
+    for next in UNITS {
+        if value < 1000 {
+            break;
+        }
+        (rest, value, unit) = (value % 1000, value / 1000, next);
+    }
+    if value < 10 { format!("{value}.{} {unit}", rest / 100) } else { format!("{value} {unit}") }
+}
+
+/// Writes lines to standard output. A reader that went away is no error of ours.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
+    print(&format!("{}\n", serde_json::to_string(value)?))
+}
+
+/// A line for people, on standard error.
+pub fn note(text: &str) {
+    // Nobody is left to be told when standard error is closed.
+    drop(writeln!(io::stderr().lock(), "{}", printable(text)));
+}
+
+/// Control characters of foreign text would play with the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
+/// One problem, on standard error.
+pub fn finding(finding: &Finding, style: Style) {
+    let text = finding.to_string();
+    let paint = if finding.is_error() { "\x1b[31m" } else { "\x1b[33m" };
+    if style.error_color {
+        let (head, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        drop(writeln!(io::stderr().lock(), "{paint}{head}\x1b[0m {}", printable(rest)));
+    } else {
+        note(&text);
+    }
+}
+
+/// A problem in JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct FindingJson<'a> {
+    code: &'a str,
+    severity: &'a str,
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    why: &'a str,
+    fix: &'a str,
+}
+
+impl<'a> From<&'a Finding> for FindingJson<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        Self {
+            code: finding.code.as_str(),
+            severity: if finding.is_error() { "error" } else { "warning" },
+            file: &finding.place.file,
+            line: finding.place.line,
+            subject: finding.subject.as_deref(),
+            why: &finding.why,
+            fix: &finding.fix,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_for_people() {
+        let table = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (9_950, "9.9 kB"),
+            (10_000, "10 kB"),
+            (999_999, "999 kB"),
+            (41_200_000, "41 MB"),
+            (1_500_000_000, "1.5 GB"),
+            (u64::MAX, "18 EB"),
+        ];
+        for (count, text) in table {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

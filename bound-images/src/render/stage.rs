@@ -1,0 +1,206 @@
+//! `stage`: its events, its plan and its outcome.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::table::table;
+use super::{FindingJson, SCHEMA, Style, bytes, finding, note, print, print_json, printable};
+use crate::cli::Format;
+use crate::stage::{Event, LayerPlan, Outcome, Plan, Published, StageError};
+
+#[derive(Serialize)]
+struct LayerJson<'a> {
+    action: &'a str,
+    binding: &'a str,
+    diff_id: oci_digest::Digest,
+    blob: oci_digest::Digest,
+    size: u64,
+    id: &'a str,
+}
+
+/// Tells of an event while the stage runs: lines for people, or JSON lines.
+pub fn progress(event: &Event<'_>, style: Style) {
+    if style.format == Format::Json {
+        let value = event_json(event);
+        // A reader that went away must not stop the stage.
+        drop(print_json(&value));
+        return;
+    }
+    match event {
+        Event::Finding(problem) => finding(problem, style),
+        Event::Resolved { binding, reference, digest } => {
+            note(&format!("{binding}: {reference} is {}", digest.short()))
+        }
+        Event::Unavailable { binding, why } => {
+            note(&format!("{binding}: optional, and left out: {why}"))
+        }
+        Event::Planned(plan) => note(&summary(plan)),
+        Event::Layer { diff_id, fetched, done, of } => {
+            note(&format!("[{done}/{of}] layer {} ({})", diff_id.short(), bytes(*fetched)));
+        }
+        Event::Publishing => note("verified; publishing"),
+    }
+}
+
+fn event_json(event: &Event<'_>) -> serde_json::Value {
+    match event {
+        Event::Finding(problem) => {
+            json!({"schema": SCHEMA, "event": "finding", "finding": FindingJson::from(*problem)})
+        }
+        Event::Resolved { binding, reference, digest } => {
+            json!({"schema": SCHEMA, "event": "resolved", "binding": binding, "reference": reference, "digest": digest})
+        }
+        Event::Unavailable { binding, why } => {
+            json!({"schema": SCHEMA, "event": "unavailable", "binding": binding, "why": why})
+        }
+        Event::Planned(plan) => plan_json(plan, "planned"),
+        Event::Layer { diff_id, fetched, done, of } => {
+            json!({"schema": SCHEMA, "event": "layer", "diff_id": diff_id, "fetched": fetched, "done": done, "of": of})
+        }
+        Event::Publishing => json!({"schema": SCHEMA, "event": "publishing"}),
+    }
+}
+
+fn plan_json(plan: &Plan, event: &str) -> serde_json::Value {
+    let layers: Vec<LayerJson<'_>> = plan.layers.iter().map(layer_json).collect();
+    json!({
+        "schema": SCHEMA, "event": event, "store": plan.store, "images": plan.image_count(),
+        "bytes_to_fetch": plan.bytes_to_fetch(), "layers": layers,
+    })
+}
+
+fn layer_json(layer: &LayerPlan) -> LayerJson<'_> {
+    LayerJson {
+        action: layer.action.word(),
+        binding: &layer.binding,
+        diff_id: layer.diff_id,
+        blob: layer.blob,
+        size: layer.size,
+        id: &layer.id,
+    }
+}
+
+/// The plan in one line.
+fn summary(plan: &Plan) -> String {
+    let fetch = plan.to_fetch().count();
+    format!(
+        "{} images in {} layers: {fetch} to fetch ({}), {} there already",
+        plan.image_count(),
+        plan.layers.len(),
+        bytes(plan.bytes_to_fetch()),
+        plan.layers.len() - fetch
+    )
+}
+
+/// Writes the outcome.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn stage(outcome: &Outcome, style: Style) -> io::Result<()> {
+    if style.format == Format::Json {
+        return print_json(&outcome_json(outcome));
+    }
+    match outcome {
+        Outcome::NoBindings => print("The root binds no images: nothing to do.\n"),
+        Outcome::AlreadyThere(id) => {
+            print(&format!("Nothing to do: the store is complete ({}).\n", short(id)))
+        }
+        Outcome::Planned(plan) => print(&plan_text(plan)),
+        Outcome::Published(published) => print(&published_text(published)),
+    }
+}
+
+fn outcome_json(outcome: &Outcome) -> serde_json::Value {
+    match outcome {
+        Outcome::NoBindings => json!({"schema": SCHEMA, "event": "done", "result": "no-bindings"}),
+        Outcome::AlreadyThere(id) => {
+            json!({"schema": SCHEMA, "event": "done", "result": "already-there", "store_id": id})
+        }
+        Outcome::Planned(plan) => plan_json(plan, "plan"),
+        Outcome::Published(published) => {
+            let missing: Vec<_> = published
+                .missing
+                .iter()
+                .map(|(binding, why)| json!({"binding": binding, "why": why}))
+                .collect();
+            json!({
+                "schema": SCHEMA, "event": "done", "result": "published", "store_id": published.store_id,
+                "store": published.plan.store, "images": published.plan.image_count(),
+                "layers": published.plan.layers.len(), "fetched": published.plan.bytes_to_fetch(), "missing": missing,
+            })
+        }
+    }
+}
+
+fn plan_text(plan: &Plan) -> String {
+    let rows: Vec<Vec<String>> = plan
+        .layers
+        .iter()
+        .map(|layer| {
+            let (action, diff) = (layer.action.word().to_owned(), layer.diff_id.short());
+            vec![action, bytes(layer.size), diff, printable(&layer.binding)]
+        })
+        .collect();
+    let layers =
+        table(&["ACTION", "SIZE", "LAYER", "BINDING"], &[false, true, false, false], &rows);
+    format!("{layers}\n{}. Nothing was changed.\n", summary(plan))
+}
+
+fn published_text(published: &Published) -> String {
+    let plan = &published.plan;
+    let mut out = format!(
+        "Staged {} images ({} layers, {} fetched) in {}, store {}.\n",
+        plan.image_count(),
+        plan.layers.len(),
+        bytes(plan.bytes_to_fetch()),
+        plan.store.display(),
+        short(&published.store_id)
+    );
+    for (binding, _) in &published.missing {
+        out.push_str(&format!("{} is optional and missing.\n", printable(binding)));
+    }
+    out
+}
+
+/// The start of an id.
+fn short(id: &str) -> String {
+    id.chars().take(12).collect()
+}
+
+/// Says why a stage failed: each cause on a line of its own, then the sum.
+pub fn stage_failed(error: &StageError, style: Style) {
+    let causes: Vec<String> = match error {
+        StageError::Bindings(findings) => {
+            if style.format == Format::Json {
+                let findings: Vec<FindingJson<'_>> =
+                    findings.iter().map(FindingJson::from).collect();
+                drop(print_json(
+                    &json!({"schema": SCHEMA, "event": "failed", "findings": findings}),
+                ));
+            }
+            for problem in findings {
+                finding(problem, style);
+            }
+            Vec::new()
+        }
+        StageError::Damaged(damage) => damage.iter().map(ToString::to_string).collect(),
+        StageError::Sources(list) => {
+            list.iter().map(|(name, error)| format!("{name}: {error}")).collect()
+        }
+        StageError::Layers(list) => {
+            list.iter().map(|(name, error)| format!("{name}: {error}")).collect()
+        }
+        StageError::Refused(_) | StageError::Other(_) => Vec::new(),
+    };
+    for cause in &causes {
+        note(&format!("error: {cause}"));
+    }
+    if style.format == Format::Json && !matches!(error, StageError::Bindings(_)) {
+        drop(print_json(
+            &json!({"schema": SCHEMA, "event": "failed", "why": error.to_string(), "causes": causes}),
+        ));
+    }
+    note(&format!("error: {error}"));
+}

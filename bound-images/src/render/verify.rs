@@ -1,0 +1,69 @@
+//! `verify`.
+
+use std::io;
+
+use serde::Serialize;
+
+use super::{FindingJson, SCHEMA, Style, print, print_json, printable};
+use crate::cli::Format;
+use crate::command::verify::Verdict;
+
+#[derive(Serialize)]
+struct Json<'a> {
+    schema: u32,
+    root: String,
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_id: Option<&'a str>,
+    bindings: usize,
+    problems: &'a [crate::command::verify::Problem],
+    findings: Vec<FindingJson<'a>>,
+}
+
+/// Writes what `verify` found.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn verify(verdict: &Verdict, style: Style) -> io::Result<()> {
+    match style.format {
+        Format::Json => print_json(&Json {
+            schema: SCHEMA,
+            root: verdict.root.display().to_string(),
+            complete: verdict.is_complete(),
+            store_id: verdict.store_id.as_deref(),
+            bindings: verdict.bindings,
+            problems: &verdict.problems,
+            findings: verdict.findings.iter().map(FindingJson::from).collect(),
+        }),
+        Format::Table => print(&text(verdict, style.color)),
+    }
+}
+
+fn text(verdict: &Verdict, color: bool) -> String {
+    let mut out = String::new();
+    for problem in &verdict.problems {
+        let place = problem.path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
+        let subject =
+            problem.subject.as_deref().map(|subject| format!("{subject}: ")).unwrap_or_default();
+        out.push_str(&format!(
+            "{}{}{}\n",
+            printable(&subject),
+            printable(&place),
+            printable(&problem.why)
+        ));
+    }
+    let root = verdict.root.display();
+    let (word, paint) = match (verdict.is_complete(), verdict.bindings) {
+        (true, 0) => (format!("{root} binds no images"), "\x1b[32m"),
+        (true, count) => {
+            (format!("{root} is complete: {count} bindings, all there and verified"), "\x1b[32m")
+        }
+        (false, _) => {
+            let count = verdict.problems.iter().filter(|problem| !problem.optional).count();
+            let errors = verdict.findings.iter().filter(|finding| finding.is_error()).count();
+            (format!("{root} is not complete: {} problems", count + errors), "\x1b[31m")
+        }
+    };
+    let line = if color { format!("{paint}{word}\x1b[0m\n") } else { format!("{word}\n") };
+    out + &line
+}

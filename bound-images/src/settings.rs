@@ -1,0 +1,48 @@
+//! What was typed, validated and with its defaults: what a run means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Values that a stage works with.
+#[derive(Clone, Debug)]
+pub struct StageSettings {
+    /// The root to stage.
+    pub root: PathBuf,
+    /// Take images from this OCI layout, not from registries.
+    pub bundle: Option<PathBuf>,
+    /// Only plan.
+    pub dry_run: bool,
+    /// Replace a damaged store.
+    pub repair: bool,
+    /// An auth file named by the operator.
+    pub authfile: Option<PathBuf>,
+    /// Layers fetched at the same time.
+    pub jobs: usize,
+    /// How long a transfer may give nothing before it is ended and tried again.
+    pub stall_timeout: Duration,
+    /// How often a request that may get better is tried again.
+    pub retries: u32,
+}
+
+/// Layers fetched at the same time unless told otherwise: enough to keep two cores and a network
+/// busy while another layer is synced, and few enough for 40 MB of skopeo each.
+pub const DEFAULT_JOBS: usize = 3;
+/// See [`StageSettings::stall_timeout`].
+pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// See [`StageSettings::retries`].
+pub const DEFAULT_RETRIES: u32 = 3;
+
+impl From<crate::cli::Stage> for StageSettings {
+    fn from(typed: crate::cli::Stage) -> Self {
+        Self {
+            root: typed.rooted.root,
+            bundle: typed.bundle,
+            dry_run: typed.dry_run,
+            repair: typed.repair,
+            authfile: typed.authfile,
+            jobs: typed.jobs.map_or(DEFAULT_JOBS, usize::from),
+            stall_timeout: DEFAULT_STALL_TIMEOUT,
+            retries: DEFAULT_RETRIES,
+        }
+    }
+}

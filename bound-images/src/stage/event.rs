@@ -1,0 +1,47 @@
+//! What a stage tells while it runs.
+
+use binding::Finding;
+use oci_digest::Digest;
+
+use super::Plan;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A problem that does not stop the stage.
+    Finding(&'a Finding),
+    /// A binding's reference resolved to this digest.
+    Resolved {
+        /// Name of the link.
+        binding: &'a str,
+        /// What the link binds.
+        reference: String,
+        /// Of the manifest list, or of the manifest.
+        digest: Digest,
+    },
+    /// An optional image cannot be had.
+    Unavailable {
+        /// Name of the link.
+        binding: &'a str,
+        /// Why.
+        why: String,
+    },
+    /// What will be done is known.
+    Planned(&'a Plan),
+    /// A layer is there now.
+    Layer {
+        /// Its diff id.
+        diff_id: Digest,
+        /// Bytes that were fetched for it.
+        fetched: u64,
+        /// Layers done, this one included.
+        done: usize,
+        /// Layers to be fetched in all.
+        of: usize,
+    },
+    /// All is verified; the store is being put into its place.
+    Publishing,
+}
+
+/// Is told what happens.
+pub type Observer = dyn Fn(Event<'_>) + Send + Sync;

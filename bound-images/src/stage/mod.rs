@@ -1,0 +1,266 @@
+//! Making the store of a root complete: look, resolve, plan, fetch, verify, publish.
+//!
+//! Nothing is visible at the store's place until all of it is there; what was fetched before a
+//! failure is kept beside it and used by the next attempt.
+
+mod event;
+mod fetch;
+mod place;
+mod plan;
+mod resolve;
+
+pub use event::{Event, Observer};
+pub use plan::{Action, LayerPlan, Plan};
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use binding::{Finding, RECORD_FILE, Record, Root};
+use overlay_store::{Builder, Damage};
+
+use crate::settings::StageSettings;
+use crate::source::{Source, SourceError};
+use crate::state::{Held, State, StoreState};
+
+/// What a stage did.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The root binds nothing.
+    NoBindings,
+    /// The store is complete already: its id.
+    AlreadyThere(String),
+    /// Only the plan was asked for.
+    Planned(Plan),
+    /// A store was published.
+    Published(Published),
+}
+
+/// A store that was published.
+#[derive(Debug)]
+pub struct Published {
+    /// Its id.
+    pub store_id: String,
+    /// How it was made.
+    pub plan: Plan,
+    /// Optional images that could not be had, by binding.
+    pub missing: Vec<(String, String)>,
+}
+
+/// Why a root was not staged.
+#[derive(Debug)]
+pub enum StageError {
+    /// The bindings are wrong; all that was found, warnings included.
+    Bindings(Vec<Finding>),
+    /// The store that is there is damaged.
+    Damaged(Vec<Damage>),
+    /// What is there must not be touched, or the place is unfit: why, and what to do.
+    Refused(String),
+    /// Images could not be had, by binding.
+    Sources(Vec<(String, SourceError)>),
+    /// The layers of an image do not unpack: binding and why.
+    Layers(Vec<(String, overlay_store::Error)>),
+    /// Anything else, mostly I/O.
+    Other(anyhow::Error),
+}
+
+impl fmt::Display for StageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bindings(findings) => {
+                let errors = findings.iter().filter(|finding| finding.is_error()).count();
+                write!(
+                    f,
+                    "nothing was staged: {errors} of its bindings' problems must be solved first"
+                )
+            }
+            Self::Damaged(damage) => write!(
+                f,
+                "nothing was staged: the store that is there is damaged in {} places; look at it with \
+                 `bound-images verify`, then stage again with --repair",
+                damage.len()
+            ),
+            Self::Refused(why) => write!(f, "nothing was staged: {why}"),
+            Self::Sources(list) => {
+                write!(f, "nothing was staged: {} of the images could not be had", list.len())
+            }
+            Self::Layers(list) => {
+                write!(f, "nothing was staged: {} of the layers could not be stored", list.len())
+            }
+            Self::Other(error) => write!(f, "nothing was staged: {error:#}"),
+        }
+    }
+}
+
+impl From<anyhow::Error> for StageError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<overlay_store::Error> for StageError {
+    fn from(error: overlay_store::Error) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+/// Stages the root whose `state` was looked at. `source` is asked for images, `observer` is told
+/// what happens.
+///
+/// # Errors
+/// [`StageError`]; then the store's place is as it was before.
+pub async fn stage(
+    settings: &StageSettings,
+    state: &State,
+    source: Arc<Source>,
+    observer: &Observer,
+) -> Result<Outcome, StageError> {
+    let mut findings = state.bindings.findings.clone();
+    findings.extend(binding::check_conflicts(&state.bindings.bindings, &state.host));
+    if findings.iter().any(Finding::is_error) {
+        return Err(StageError::Bindings(findings));
+    }
+    for finding in findings {
+        observer(Event::Finding(&finding));
+    }
+    if state.bindings.bindings.is_empty() {
+        return Ok(Outcome::NoBindings);
+    }
+    let held = match &state.store {
+        StoreState::Ours(held) if held.is_whole() => {
+            return Ok(Outcome::AlreadyThere(held.record.store_id()));
+        }
+        StoreState::Ours(held) => Some(held.as_ref()),
+        StoreState::Absent => None,
+        StoreState::Foreign(why) => {
+            return Err(StageError::Refused(format!(
+                "{} holds something that bound-images did not put there ({why}); move it away first",
+                state.root.join(binding::STORE_PATH).display()
+            )));
+        }
+    };
+    if let Some(held) = held
+        && !held.damage.is_empty()
+        && !settings.repair
+    {
+        return Err(StageError::Damaged(held.damage.clone()));
+    }
+    let root =
+        Root::open(&state.root).with_context(|| format!("cannot open {}", state.root.display()))?;
+    let place = place::find(&root, &links(held))?;
+    if settings.dry_run {
+        return plan_only(settings, state, held, &place, source, observer).await;
+    }
+    place::require_root()?;
+    let work = place.claim()?;
+    let answers = resolve::all(settings, state, held, Some(&work), &source, observer).await?;
+    let plan = make_plan(state, held, &answers, Some(work.builder()), &place)?;
+    observer(Event::Planned(&plan));
+    place.require_space(&plan)?;
+    link_layers(held, &plan, work.builder())?;
+    fetch::layers(settings, &plan, &answers, work.builder(), place.available(), source, observer)
+        .await?;
+    finish(state, plan, answers, work, &place, observer)
+}
+
+async fn plan_only(
+    settings: &StageSettings,
+    state: &State,
+    held: Option<&Held>,
+    place: &place::Place,
+    source: Arc<Source>,
+    observer: &Observer,
+) -> Result<Outcome, StageError> {
+    let answers = resolve::all(settings, state, held, None, &source, observer).await?;
+    let builder = place.unclaimed();
+    let plan = make_plan(state, held, &answers, builder.as_ref(), place)?;
+    place.require_space(&plan)?;
+    Ok(Outcome::Planned(plan))
+}
+
+/// Link ids of the layers that are held, by which a running container gives itself away.
+fn links(held: Option<&Held>) -> Vec<String> {
+    let layers = held.into_iter().flat_map(|held| &held.store.layers);
+    layers.map(|layer| overlay_store::id::link_id(&layer.id)).collect()
+}
+
+fn make_plan(
+    state: &State,
+    held: Option<&Held>,
+    answers: &resolve::Answers,
+    builder: Option<&Builder>,
+    place: &place::Place,
+) -> Result<Plan, StageError> {
+    let mut there = BTreeMap::new();
+    for id in answers.layer_ids() {
+        if let Some(builder) = builder
+            && let Some(layer) = builder.layer(&id)?
+        {
+            there.insert(id, (Action::Keep, layer.size));
+        } else if let Some(held) = held
+            && let Some(layer) = held.store.layers.iter().find(|layer| layer.id == id)
+            && !held.damage.iter().any(|damage| damage.subject == id || damage.subject.is_empty())
+        {
+            there.insert(id, (Action::Link, layer.size.unwrap_or_default()));
+        }
+    }
+    Plan::new(&state.bindings.bindings, &state.host, answers, &there, place.store())
+        .map_err(StageError::Bindings)
+}
+
+fn link_layers(held: Option<&Held>, plan: &Plan, builder: &Builder) -> Result<(), StageError> {
+    let Some(held) = held else { return Ok(()) };
+    for layer in plan.layers.iter().filter(|layer| layer.action == Action::Link) {
+        if !builder.link_layer(&held.directory, &layer.id)? {
+            let why = format!("layer {} vanished from {}", layer.id, held.directory.display());
+            return Err(StageError::Refused(why));
+        }
+    }
+    Ok(())
+}
+
+fn finish(
+    state: &State,
+    plan: Plan,
+    answers: resolve::Answers,
+    work: place::Work,
+    place: &place::Place,
+    observer: &Observer,
+) -> Result<Outcome, StageError> {
+    let builder = work.builder();
+    let record = plan.record(&answers, |id| Ok(builder.layer(id)?.map(|layer| layer.size)))?;
+    let text = record.canonical();
+    builder.finish(&plan.images(&answers), &[(RECORD_FILE, &text)])?;
+    verify(builder, &record)?;
+    if let StoreState::Ours(held) = &state.store
+        && held.damage.is_empty()
+        && held.record.canonical() == text
+    {
+        // Nothing changed but that an optional image was asked for again, in vain.
+        work.remove()?;
+        return Ok(Outcome::AlreadyThere(record.store_id()));
+    }
+    observer(Event::Publishing);
+    place.require_unused(&links(match &state.store {
+        StoreState::Ours(held) => Some(held),
+        StoreState::Absent | StoreState::Foreign(_) => None,
+    }))?;
+    overlay_store::publish(builder.directory(), place.store())?;
+    work.remove()?;
+    let missing = answers.missing();
+    Ok(Outcome::Published(Published { store_id: record.store_id(), plan, missing }))
+}
+
+/// Reads what was written, as anybody else would, before it becomes visible.
+fn verify(builder: &Builder, record: &Record) -> Result<(), StageError> {
+    let store = overlay_store::Store::open(builder.directory())?;
+    let mut damage = overlay_store::check(&store)?;
+    damage.extend(crate::state::record_damage(record, &store));
+    match damage.first() {
+        None => Ok(()),
+        Some(first) => Err(StageError::Refused(format!(
+            "the store that was just written is not right: {first}"
+        ))),
+    }
+}

@@ -1,0 +1,204 @@
+//! The place of a root's store: is it fit, who works there, how much room is left.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use binding::{Kind, Root, STORE_PATH};
+use overlay_store::Builder;
+use rustix::fs::{FlockOperation, StatVfsMountFlags};
+
+use super::{Plan, StageError};
+
+/// The kernel's number for overlayfs (`linux/magic.h`, `OVERLAYFS_SUPER_MAGIC`).
+const OVERLAYFS: u64 = 0x794c_7630;
+/// What a compressed layer grows to when it is unpacked, at the least: Debian's and Fedora's base
+/// layers grow to 2.3 to 3 times their size. A stage that would surely fail is refused at once.
+const GROWTH: u64 = 2;
+
+/// Where the store of a plain root goes.
+pub(super) struct Place {
+    /// The directory that holds the store; links resolved.
+    parent: PathBuf,
+    /// The deepest directory of that path that exists.
+    existing: PathBuf,
+    store: PathBuf,
+}
+
+/// The directory beside the store in which the next one is made, held by this process.
+pub(super) struct Work {
+    directory: PathBuf,
+    builder: Builder,
+    /// Holds the lock as long as it is open.
+    _lock: File,
+}
+
+/// Refuses to go on without the rights that unpacking needs.
+pub(super) fn require_root() -> Result<(), StageError> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(StageError::Refused(
+        "layers hold files of many owners and device nodes: run it as root (a dry run needs no root)".to_owned(),
+    ))
+}
+
+/// Finds the place and refuses one where no store can be: overlayfs, read-only, in use (`links` are
+/// the link ids of the store that is there). Changes nothing.
+pub(super) fn find(root: &Root, links: &[String]) -> Result<Place, StageError> {
+    match root.kind(STORE_PATH) {
+        Ok(Kind::Symlink) => {
+            let why = format!("{STORE_PATH} is a symbolic link; make it a directory, or remove it");
+            return Err(StageError::Refused(why));
+        }
+        Ok(_) => {}
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+        Err(error) => {
+            return Err(anyhow::Error::from(error)
+                .context(format!("cannot look at {STORE_PATH}"))
+                .into());
+        }
+    }
+    let mut existing = root.path().to_owned();
+    let mut missing = PathBuf::new();
+    let above: Vec<&str> = STORE_PATH.split('/').collect();
+    let (store_name, parts) =
+        above.split_last().map_or(("storage", above.as_slice()), |(last, rest)| (*last, rest));
+    let mut upto = String::new();
+    for part in parts {
+        if !missing.as_os_str().is_empty() {
+            missing.push(part);
+            continue;
+        }
+        upto = if upto.is_empty() { (*part).to_owned() } else { format!("{upto}/{part}") };
+        match root.resolve(&upto) {
+            Ok(path) => existing = root.path().join(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && root.kind(&upto).is_err() => {
+                missing.push(part)
+            }
+            Err(error) => {
+                return Err(anyhow::Error::from(error)
+                    .context(format!("cannot find {upto} in the root"))
+                    .into());
+            }
+        }
+    }
+    let parent = existing.join(missing);
+    let place = Place { store: parent.join(store_name), parent, existing };
+    place.require_fit()?;
+    place.require_unused(links)?;
+    Ok(place)
+}
+
+impl Place {
+    /// Where the store will be.
+    pub(super) fn store(&self) -> &Path {
+        &self.store
+    }
+
+    fn require_fit(&self) -> Result<(), StageError> {
+        let shown = self.existing.display();
+        let statfs = rustix::fs::statfs(&self.existing)
+            .with_context(|| format!("cannot look at {shown}"))?;
+        if u64::try_from(statfs.f_type).is_ok_and(|kind| kind == OVERLAYFS) {
+            return Err(StageError::Refused(format!(
+                "{shown} is on overlayfs, as in a running container build: a store there cannot hold whiteouts. \
+                 Leave the links in the image (the host stages them at its next upgrade), or stage the finished \
+                 root from outside, where it is a plain directory or a mounted disk image"
+            )));
+        }
+        let statvfs = rustix::fs::statvfs(&self.existing)
+            .with_context(|| format!("cannot look at {shown}"))?;
+        if statvfs.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            return Err(StageError::Refused(format!(
+                "{shown} is on a read-only file system; mount it read-write"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Refuses a store that something uses: a mount, or a running container.
+    pub(super) fn require_unused(&self, links: &[String]) -> Result<(), StageError> {
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo")
+            .context("cannot read /proc/self/mountinfo")?;
+        match overlay_store::user_of(&self.store, links, &mountinfo) {
+            None => Ok(()),
+            Some(user) => Err(StageError::Refused(format!(
+                "{} is in use ({user}); stop what uses it first",
+                self.store.display()
+            ))),
+        }
+    }
+
+    /// Bytes that are free for us.
+    pub(super) fn available(&self) -> u64 {
+        rustix::fs::statvfs(&self.existing)
+            .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    pub(super) fn require_space(&self, plan: &Plan) -> Result<(), StageError> {
+        let needed = plan.bytes_to_fetch().saturating_mul(GROWTH);
+        let available = self.available();
+        if needed <= available {
+            return Ok(());
+        }
+        Err(StageError::Refused(format!(
+            "the layers need at least {} on {}, {} are free",
+            crate::render::bytes(needed),
+            self.existing.display(),
+            crate::render::bytes(available)
+        )))
+    }
+
+    fn work_directory(&self) -> PathBuf {
+        self.parent.join(".bound-images")
+    }
+
+    /// What an earlier attempt left, to be looked at only.
+    pub(super) fn unclaimed(&self) -> Option<Builder> {
+        let directory = self.work_directory().join("store");
+        directory.is_dir().then(|| Builder::open(&directory).ok()).flatten()
+    }
+
+    /// Makes the working directory, or takes over what an earlier attempt left, and locks it.
+    pub(super) fn claim(&self) -> Result<Work, StageError> {
+        make(&self.parent, 0o755)?;
+        let lock = File::open(&self.parent)
+            .with_context(|| format!("cannot open {}", self.parent.display()))?;
+        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let why = format!(
+                "another stage of this root is running ({} is locked)",
+                self.parent.display()
+            );
+            return Err(StageError::Refused(why));
+        }
+        let directory = self.work_directory();
+        make(&directory, 0o700)?;
+        let builder = Builder::open(&directory.join("store"))?;
+        Ok(Work { directory, builder, _lock: lock })
+    }
+}
+
+fn make(path: &Path, mode: u32) -> Result<(), StageError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    Ok(made.with_context(|| format!("cannot make {}", path.display()))?)
+}
+
+impl Work {
+    pub(super) fn builder(&self) -> &Builder {
+        &self.builder
+    }
+
+    /// Where resolved references are kept until the store is published.
+    pub(super) fn resolved(&self) -> PathBuf {
+        self.directory.join("resolved.json")
+    }
+
+    /// Removes all of it: the store that was made here is in its place, and what was there is here.
+    pub(super) fn remove(self) -> Result<(), StageError> {
+        Ok(overlay_store::remove_tree(&self.directory)?)
+    }
+}

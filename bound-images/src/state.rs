@@ -1,0 +1,260 @@
+//! What is known of a root: its bindings, its store, and how far the two agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use binding::{
+    Binding, Bindings, Mismatch, Platform, RECORD_FILE, Record, RecordBinding, Root, STORE_PATH,
+};
+use oci_digest::Digest;
+use overlay_store::{Damage, Occupant, Store};
+
+/// The largest record that is read, in bytes.
+const MAX_RECORD: u64 = binding::record::MAX_RECORD as u64;
+
+/// A root, looked at.
+#[derive(Debug)]
+pub struct State {
+    /// The root's directory as it was given.
+    pub root: PathBuf,
+    /// What the root binds, with what is wrong about it.
+    pub bindings: Bindings,
+    /// The platform that its images must be for where a Quadlet does not say.
+    pub host: Platform,
+    /// The store, whatever stands at its place.
+    pub store: StoreState,
+}
+
+/// What stands where the store of a root belongs.
+#[derive(Debug)]
+pub enum StoreState {
+    /// Nothing, or a store without images.
+    Absent,
+    /// Something that is not a store of ours: why.
+    Foreign(String),
+    /// A store of ours.
+    Ours(Box<Held>),
+}
+
+/// A store of ours and what a quick check found.
+#[derive(Debug)]
+pub struct Held {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// Its record.
+    pub record: Record,
+    /// Its lists.
+    pub store: Store,
+    /// What is wrong in it, the record's claims included.
+    pub damage: Vec<Damage>,
+    /// Where it does not fit the bindings.
+    pub mismatches: Vec<Mismatch>,
+}
+
+/// The state of one binding's image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ImageState {
+    /// There and whole, as far as a quick check tells.
+    Present,
+    /// Not there.
+    Missing,
+    /// There, but not what it should be.
+    Damaged,
+}
+
+impl ImageState {
+    /// The word for it in tables and JSON.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Present => "present",
+            Self::Missing => "missing",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+/// Looks at the root `path`.
+///
+/// # Errors
+/// When it cannot be looked at; what is wrong in it is part of the answer instead.
+pub fn look(path: &Path) -> anyhow::Result<State> {
+    let root =
+        Root::open(path).with_context(|| format!("cannot open the root {}", path.display()))?;
+    let bindings = binding::read(&root)?;
+    let host = Platform::host();
+    let store = look_at_store(&root, &bindings, &host)?;
+    Ok(State { root: path.to_owned(), bindings, host, store })
+}
+
+/// Where the store of a root is: all links resolved inside the root. None when it is not there.
+///
+/// # Errors
+/// When the path cannot be resolved.
+pub fn store_path(root: &Root) -> anyhow::Result<Option<PathBuf>> {
+    match root.resolve(STORE_PATH) {
+        Ok(path) => Ok(Some(root.path().join(path))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error)
+            .with_context(|| format!("cannot find {STORE_PATH} in {}", root.path().display())),
+    }
+}
+
+fn look_at_store(root: &Root, bindings: &Bindings, host: &Platform) -> anyhow::Result<StoreState> {
+    let Some(directory) = store_path(root)? else { return Ok(StoreState::Absent) };
+    let record = root
+        .read_optional(&format!("{STORE_PATH}/{RECORD_FILE}"), MAX_RECORD)
+        .with_context(|| format!("cannot read {}", directory.join(RECORD_FILE).display()))?;
+    let Some(text) = record else {
+        return Ok(match overlay_store::occupant(&directory)? {
+            Occupant::Nothing | Occupant::Empty => StoreState::Absent,
+            Occupant::Something => StoreState::Foreign(format!("it has no {RECORD_FILE}")),
+        });
+    };
+    let record = match Record::parse(&text) {
+        Ok(record) => record,
+        Err(error) => {
+            return Ok(StoreState::Foreign(format!("{RECORD_FILE} is not valid: {error}")));
+        }
+    };
+    let (store, mut damage) = match Store::open(&directory) {
+        Ok(store) => {
+            let damage = overlay_store::check(&store)?;
+            (store, damage)
+        }
+        Err(overlay_store::Error::Invalid(why)) => {
+            let damage = Damage {
+                subject: String::new(),
+                path: "overlay-layers, overlay-images".to_owned(),
+                why,
+            };
+            (
+                Store { directory: directory.clone(), layers: Vec::new(), images: Vec::new() },
+                vec![damage],
+            )
+        }
+        Err(error) => return Err(error.into()),
+    };
+    damage.extend(record_damage(&record, &store));
+    damage.sort();
+    let mismatches = record.matches(bindings, host);
+    Ok(StoreState::Ours(Box::new(Held { directory, record, store, damage, mismatches })))
+}
+
+/// Where the store does not hold what its record says. Pure.
+#[must_use]
+pub fn record_damage(record: &Record, store: &Store) -> Vec<Damage> {
+    let images: BTreeMap<&str, _> =
+        store.images.iter().map(|image| (image.id.as_str(), image)).collect();
+    let layers: BTreeMap<&str, _> =
+        store.layers.iter().map(|layer| (layer.id.as_str(), layer)).collect();
+    let mut found = Vec::new();
+    let mut wrong = |subject: &str, why: String| {
+        found.push(Damage { subject: subject.to_owned(), path: RECORD_FILE.to_owned(), why });
+    };
+    for binding in record.bindings.iter().filter(|binding| binding.present) {
+        let (Some(id), Some(manifest)) = (binding.image.as_deref(), binding.manifest) else {
+            wrong("", format!("{} is said to be present, but no image is named", binding.name));
+            continue;
+        };
+        let Some(image) = images.get(id) else {
+            wrong(id, format!("the image of {} is not in the store", binding.name));
+            continue;
+        };
+        let manifests: BTreeSet<Digest> =
+            image.data_digests.iter().flatten().map(|(_, digest)| *digest).collect();
+        for digest in [Some(manifest), binding.list].into_iter().flatten() {
+            if !manifests.contains(&digest) {
+                wrong(id, format!("manifest {digest} of {} is not in the store", binding.name));
+            }
+        }
+        if !image.names.iter().flatten().any(|name| is_name_of(name, binding)) {
+            wrong(id, format!("the image of {} is not stored under its name", binding.name));
+        }
+        if image.layer.as_deref() != binding.layers.last().map(|layer| layer.id.as_str()) {
+            wrong(
+                id,
+                format!("the image of {} has other layers than the record says", binding.name),
+            );
+        }
+        let mut below: Option<&str> = None;
+        for layer in &binding.layers {
+            let fits = layers.get(layer.id.as_str()).is_some_and(|entry| {
+                entry.diff_id == Some(layer.diff_id)
+                    && entry.size == Some(layer.size)
+                    && entry.parent.as_deref() == below
+            });
+            if !fits {
+                wrong(
+                    &layer.id,
+                    format!(
+                        "layer {} of {} is missing or another one",
+                        layer.diff_id, binding.name
+                    ),
+                );
+            }
+            below = Some(&layer.id);
+        }
+    }
+    found
+}
+
+fn is_name_of(name: &str, binding: &RecordBinding) -> bool {
+    let reference = &binding.reference;
+    match reference.digest() {
+        Some(digest) => name == reference.with_digest(digest),
+        None => name == reference.to_string(),
+    }
+}
+
+impl State {
+    /// What the record says of a binding.
+    #[must_use]
+    pub fn recorded(&self, binding: &Binding) -> Option<&RecordBinding> {
+        match &self.store {
+            StoreState::Ours(held) => held.recorded(binding, &self.host),
+            StoreState::Absent | StoreState::Foreign(_) => None,
+        }
+    }
+
+    /// How it stands with the image of a binding.
+    #[must_use]
+    pub fn image_state(&self, binding: &Binding) -> ImageState {
+        let StoreState::Ours(held) = &self.store else { return ImageState::Missing };
+        let Some(record) = held.recorded(binding, &self.host).filter(|record| record.present)
+        else {
+            return ImageState::Missing;
+        };
+        let mut parts: BTreeSet<&str> =
+            record.layers.iter().map(|layer| layer.id.as_str()).collect();
+        parts.extend(record.image.as_deref());
+        // What is wrong with the store as a whole is wrong with each of its images.
+        let hurt = held
+            .damage
+            .iter()
+            .any(|damage| damage.subject.is_empty() || parts.contains(damage.subject.as_str()));
+        if hurt { ImageState::Damaged } else { ImageState::Present }
+    }
+}
+
+impl Held {
+    /// What the record says of a binding, if it speaks of the same reference and platform.
+    #[must_use]
+    pub fn recorded(&self, binding: &Binding, host: &Platform) -> Option<&RecordBinding> {
+        self.record.bindings.iter().find(|record| {
+            record.name == binding.name
+                && record.reference == binding.reference
+                && record.platform == binding.pull.platform(host)
+        })
+    }
+
+    /// Whether nothing is wrong, and every image of the bindings is there, optional ones too.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.damage.is_empty()
+            && self.mismatches.is_empty()
+            && self.record.bindings.iter().all(|binding| binding.present)
+    }
+}
