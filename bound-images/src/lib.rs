@@ -42,9 +42,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
             cli::Command::Verify(rooted) => {
                 command::verify::run(&rooted.root, environment, style).await
             }
-            cli::Command::Stage(stage) => {
-                command::stage::run(stage.into(), environment, style).await
-            }
+            cli::Command::Stage(stage) => command::stage::run(stage, environment, style).await,
         }
     };
     match interruptible(done).await {

@@ -1,2 +1,79 @@
-//! (being written)
-fn main() {}
+//! `bound-images-hook [--store DIR] [--journal SOCKET]`: an OCI hook (`createRuntime`) for the
+//! containers of bound services. It refuses a container that does not run the image which the
+//! record of the mounted store names.
+//!
+//! It reads the container's state (JSON) on stdin, the bundle's `config.json`, the container's
+//! layer and the record; it compares **which** image is run, by layer id or image id. It does not
+//! hash the image's bytes: `bound-images verify --deep` does. It never writes to a store, runs a
+//! program or uses the network.
+//!
+//! Exit status: 0, the container may run; 1, it may not. Either way there is one line in the
+//! journal, on stderr where there is no journal; a refusal stands in both.
+//!
+//! Limits: only containers of the overlay driver; the record says nothing about containers made
+//! with `--rootfs` (refused). The journal record does not name the booted root yet.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+mod annotations;
+mod check;
+mod container;
+mod input;
+mod journal;
+mod verdict;
+
+use verdict::{Outcome, Report};
+
+/// All that the hook may take. crun waits for it with the container's start.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let deadline = Instant::now() + DEADLINE;
+    let (report, socket) = match Arguments::parse(std::env::args_os().skip(1)) {
+        Ok(arguments) => {
+            let report = match input::read(&io::stdin(), deadline) {
+                Ok(state) => check::check(&state, &arguments.store),
+                Err(why) => Report::refused(why),
+            };
+            (report, arguments.journal)
+        }
+        Err(why) => (Report::refused(why), PathBuf::from(journal::SOCKET)),
+    };
+    journal::tell(&report, &socket);
+    match report.outcome {
+        Outcome::Accepted | Outcome::Warned => ExitCode::SUCCESS,
+        Outcome::Refused => ExitCode::FAILURE,
+    }
+}
+
+/// What was typed.
+struct Arguments {
+    store: PathBuf,
+    journal: PathBuf,
+}
+
+impl Arguments {
+    fn parse(mut given: impl Iterator<Item = std::ffi::OsString>) -> Result<Self, String> {
+        let mut arguments = Self {
+            store: PathBuf::from("/").join(binding::STORE_PATH),
+            journal: PathBuf::from(journal::SOCKET),
+        };
+        while let Some(option) = given.next() {
+            let place = match option.to_str() {
+                Some("--store") => &mut arguments.store,
+                Some("--journal") => &mut arguments.journal,
+                _ => {
+                    return Err(format!(
+                        "unknown argument {option:?} in the hook's JSON file; \
+                         --store DIR and --journal SOCKET are known"
+                    ));
+                }
+            };
+            *place = given.next().ok_or_else(|| format!("{option:?} needs a value"))?.into();
+        }
+        Ok(arguments)
+    }
+}

@@ -16,7 +16,7 @@ use rustix::fs::Mode;
 use crate::error::{During, Error, Expected, Result};
 use crate::json::{self, ImageEntry, LayerEntry, data_file_name};
 use crate::layer::{self, Layer, SPLIT};
-use crate::{id, time};
+use crate::{id, link, time};
 
 /// An image to be stored, as its registry has it.
 #[derive(Clone, Debug)]
@@ -111,6 +111,20 @@ impl Builder {
             self.discard(id)?;
         }
         written
+    }
+
+    /// Takes the layer `id` over from the store at `from`, one of ours on the same file system, by
+    /// hard links. False when that store does not have it, or never verified it.
+    ///
+    /// # Errors
+    /// When the disk is at fault; nothing of the layer is left then.
+    pub fn link_layer(&self, from: &Path, id: &str) -> Result<bool> {
+        self.discard(id)?;
+        let linked = link::layer(from, id, &self.layer_directory(id), &self.split_path(id));
+        if linked.is_err() {
+            self.discard(id)?;
+        }
+        linked
     }
 
     /// Removes what there is of a layer.

@@ -23,6 +23,7 @@ mod error;
 pub mod id;
 mod json;
 mod layer;
+mod link;
 mod mounts;
 mod publish;
 mod read;

@@ -1,6 +1,13 @@
 //! Layers as they come, nasty ones too: what they become on disk, and that their tar stream comes
 //! back bit for bit.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may panic"
+)]
+
 mod support;
 
 use std::fs;

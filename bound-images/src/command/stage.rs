@@ -1,13 +1,14 @@
 //! `bound-images stage`.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use super::Exit;
 use crate::render::{self, Style};
-use crate::settings::StageSettings;
+use crate::settings::{self, StageSettings};
 use crate::source::{Kind, Source, SourceError, bundle, registry};
 use crate::stage::{self, Event, StageError};
 use crate::state;
@@ -16,11 +17,19 @@ use crate::state;
 ///
 /// # Errors
 /// When the root cannot be looked at.
-pub async fn run(
-    settings: StageSettings,
+pub(crate) async fn run(
+    typed: crate::cli::Stage,
     environment: Vec<(OsString, OsString)>,
     style: Style,
 ) -> anyhow::Result<Exit> {
+    let directories = settings::DIRECTORIES.map(Path::new);
+    let settings = match settings::read_config(&directories) {
+        Ok(config) => StageSettings::new(typed, config),
+        Err(error) => {
+            render::note(&format!("error: {error:#}"));
+            return Ok(Exit::Usage);
+        }
+    };
     let state = state::look(&settings.root)?;
     let source = match open(&settings, environment) {
         Ok(source) => Arc::new(source),
@@ -52,9 +61,15 @@ fn open(
             jobs: settings.jobs,
             stall_timeout: settings.stall_timeout,
             retries: settings.retries,
+            // Podman heeds this variable, skopeo only an option.
+            registries_conf: variable(&environment, "CONTAINERS_REGISTRIES_CONF").map(Into::into),
             ..registry::RegistryOptions::new(environment)
         }))),
     }
+}
+
+fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsString> {
+    environment.iter().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
 fn exit(error: &StageError) -> Exit {

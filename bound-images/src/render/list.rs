@@ -25,7 +25,7 @@ struct BindingJson<'a> {
     quadlet: &'a str,
     reference: String,
     pinned: bool,
-    platform: &'a binding::Platform,
+    platform: binding::Platform,
     required: bool,
     state: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,14 +51,14 @@ pub fn list(state: &State, style: Style) -> io::Result<()> {
 }
 
 fn json(state: &State) -> Json<'_> {
-    let platforms = state.bindings.bindings.iter().map(|binding| {
+    let bindings = state.bindings.bindings.iter().map(|binding| {
         let record = state.recorded(binding).filter(|record| record.present);
         BindingJson {
             name: &binding.name,
             quadlet: &binding.quadlet,
             reference: binding.reference.to_string(),
             pinned: binding.reference.is_pinned(),
-            platform: record.map_or(&state.host, |record| &record.platform),
+            platform: binding.pull.platform(&state.host),
             required: binding.required,
             state: state.image_state(binding).word(),
             list: record.and_then(|record| record.list),
@@ -75,7 +75,7 @@ fn json(state: &State) -> Json<'_> {
             StoreState::Ours(held) => Some(held.record.store_id()),
             StoreState::Absent | StoreState::Foreign(_) => None,
         },
-        bindings: platforms.collect(),
+        bindings: bindings.collect(),
         findings: state.bindings.findings.iter().map(FindingJson::from).collect(),
     }
 }

@@ -1,5 +1,6 @@
 //! A tar writer that writes what it is told, right or wrong, and a frame to unpack into.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::{Path, PathBuf};
 

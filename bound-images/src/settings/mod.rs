@@ -1,5 +1,9 @@
 //! What was typed, validated and with its defaults: what a run means.
 
+mod config;
+
+pub use config::{Config, DIRECTORIES, read as read_config};
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,17 +36,18 @@ pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// See [`StageSettings::retries`].
 pub const DEFAULT_RETRIES: u32 = 3;
 
-impl From<crate::cli::Stage> for StageSettings {
-    fn from(typed: crate::cli::Stage) -> Self {
+impl StageSettings {
+    /// What was typed wins over the configuration, which wins over the defaults.
+    pub(crate) fn new(typed: crate::cli::Stage, config: Config) -> Self {
         Self {
             root: typed.rooted.root,
             bundle: typed.bundle,
             dry_run: typed.dry_run,
             repair: typed.repair,
-            authfile: typed.authfile,
-            jobs: typed.jobs.map_or(DEFAULT_JOBS, usize::from),
-            stall_timeout: DEFAULT_STALL_TIMEOUT,
-            retries: DEFAULT_RETRIES,
+            authfile: typed.authfile.or(config.authfile),
+            jobs: typed.jobs.map(usize::from).or(config.jobs).unwrap_or(DEFAULT_JOBS),
+            stall_timeout: config.stall_timeout.unwrap_or(DEFAULT_STALL_TIMEOUT),
+            retries: config.retries.unwrap_or(DEFAULT_RETRIES),
         }
     }
 }

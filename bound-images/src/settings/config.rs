@@ -1,0 +1,181 @@
+//! Configuration: `*.toml` in `/usr/lib/bound-images/config.d`, `/etc/…` and `/run/…`.
+//!
+//! As with systemd's drop-ins, files are sorted by name whatever their directory, a file in a later
+//! directory replaces the one of the same name in an earlier one (an empty file takes it away), and
+//! of one key the last value counts. It works with no file at all.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+/// Where fragments are looked for, in this order.
+pub const DIRECTORIES: [&str; 3] =
+    ["/usr/lib/bound-images/config.d", "/etc/bound-images/config.d", "/run/bound-images/config.d"];
+
+/// The largest fragment that is read, in bytes.
+const MAX_FRAGMENT: u64 = 64 << 10;
+/// The most fragments in one directory.
+const MAX_FRAGMENTS: usize = 1000;
+
+/// What the fragments say, merged; none where they say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Layers fetched at the same time: 1 to 16.
+    pub jobs: Option<usize>,
+    /// Credentials for registries, an absolute path.
+    pub authfile: Option<PathBuf>,
+    /// How long a transfer may give nothing.
+    pub stall_timeout: Option<Duration>,
+    /// How often a request that may get better is tried again: at most 100.
+    pub retries: Option<u32>,
+}
+
+/// One fragment as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct Fragment {
+    jobs: Option<u8>,
+    authfile: Option<PathBuf>,
+    /// Seconds.
+    stall_timeout: Option<u32>,
+    retries: Option<u32>,
+}
+
+/// Reads and merges the fragments in `directories`.
+///
+/// # Errors
+/// When a fragment cannot be read, or is wrong: with file, line and column.
+pub fn read(directories: &[&Path]) -> anyhow::Result<Config> {
+    let mut files: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for directory in directories {
+        for name in names(directory)? {
+            files.insert(name.clone(), directory.join(name));
+        }
+    }
+    let mut config = Config::default();
+    for path in files.values() {
+        let text = text(path).with_context(|| format!("cannot read {}", path.display()))?;
+        merge(&mut config, &text).with_context(|| format!("{} is not valid", path.display()))?;
+    }
+    Ok(config)
+}
+
+fn names(directory: &Path) -> anyhow::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot list {}", directory.display()));
+        }
+    };
+    let mut out = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot list {}", directory.display()))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if Path::new(&name).extension().is_some_and(|extension| extension == "toml") {
+            out.push(name);
+        }
+        if out.len() > MAX_FRAGMENTS {
+            bail!("more than {MAX_FRAGMENTS} files in {}", directory.display());
+        }
+    }
+    Ok(out)
+}
+
+fn text(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() && path != Path::new("/dev/null") {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut out = String::new();
+    file.take(MAX_FRAGMENT + 1).read_to_string(&mut out)?;
+    if out.len() as u64 > MAX_FRAGMENT {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("larger than {MAX_FRAGMENT} bytes"),
+        ));
+    }
+    Ok(out)
+}
+
+/// Lays one fragment over what is known so far.
+fn merge(config: &mut Config, text: &str) -> anyhow::Result<()> {
+    let fragment: Fragment = toml::from_str(text)?;
+    if let Some(jobs) = fragment.jobs {
+        if !(1..=16).contains(&jobs) {
+            bail!("jobs = {jobs}: must be 1 to 16");
+        }
+        config.jobs = Some(usize::from(jobs));
+    }
+    if let Some(path) = fragment.authfile {
+        if !path.is_absolute() {
+            bail!("authfile = {path:?}: must be an absolute path");
+        }
+        config.authfile = Some(path);
+    }
+    if let Some(seconds) = fragment.stall_timeout {
+        if seconds == 0 {
+            bail!("stall-timeout = 0: must be at least 1 (seconds)");
+        }
+        config.stall_timeout = Some(Duration::from_secs(u64::from(seconds)));
+    }
+    if let Some(retries) = fragment.retries {
+        if retries > 100 {
+            bail!("retries = {retries}: must be at most 100");
+        }
+        config.retries = Some(retries);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fragments_are_merged_by_name() {
+        let top = tempfile::tempdir().unwrap();
+        let directories = ["usr", "etc", "run", "none"].map(|name| top.path().join(name));
+        for directory in &directories[..3] {
+            std::fs::create_dir(directory).unwrap();
+        }
+        let write = |at: usize, name: &str, text: &str| {
+            std::fs::write(directories[at].join(name), text).unwrap()
+        };
+        write(0, "10-a.toml", "jobs = 2\nretries = 7\n");
+        write(0, "50-b.toml", "jobs = 4\n");
+        write(1, "50-b.toml", "stall-timeout = 5\n");
+        write(2, "20-c.toml", "authfile = \"/run/auth.json\"\n");
+        write(2, "ignored.conf", "nonsense");
+        let paths: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
+        let config = read(&paths).unwrap();
+        assert_eq!(config.jobs, Some(2), "50-b.toml of etc replaces that of usr");
+        assert_eq!(config.retries, Some(7));
+        assert_eq!(config.stall_timeout, Some(Duration::from_secs(5)));
+        assert_eq!(config.authfile.as_deref(), Some(Path::new("/run/auth.json")));
+        assert_eq!(read(&[&top.path().join("none")]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn wrong_fragments_are_named() {
+        for (text, wanted) in [
+            ("jobs = 0", "must be 1 to 16"),
+            ("jobs = \"many\"", "line 1"),
+            ("job = 2", "unknown field"),
+            ("authfile = \"auth.json\"", "absolute"),
+            ("stall-timeout = 0", "at least 1"),
+            ("retries = 1000", "at most 100"),
+            ("jobs = ", "line 1"),
+        ] {
+            let top = tempfile::tempdir().unwrap();
+            std::fs::write(top.path().join("x.toml"), text).unwrap();
+            let error = format!("{:#}", read(&[top.path()]).unwrap_err());
+            assert!(error.contains("x.toml") && error.contains(wanted), "{text}: {error}");
+        }
+    }
+}

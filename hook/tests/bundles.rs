@@ -1,0 +1,368 @@
+//! The hook, run as a runtime runs it: state on stdin, a bundle, a primary store and a bound
+//! store in a temporary directory, a journal that writes down what it is told.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use binding::{Platform, Record, RecordBinding, RecordLayer, Reference};
+use oci_digest::Digest;
+
+const HOOK: &str = env!("CARGO_BIN_EXE_bound-images-hook");
+const TAG: &str = "example.org/app:1";
+
+fn id(what: &str) -> String {
+    Digest::of(what.as_bytes()).hex()
+}
+
+fn pinned() -> String {
+    format!("example.org/app@{}", Digest::of(b"manifest"))
+}
+
+/// A host on which one container is about to start.
+struct Host {
+    dir: tempfile::TempDir,
+    journal: UnixDatagram,
+}
+
+impl Host {
+    /// The container runs the bound image and is bound to `reference`.
+    fn new(reference: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = UnixDatagram::bind(dir.path().join("journal")).unwrap();
+        journal.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let host = Self { dir, journal };
+        for (store, layers) in [("store", ["base", "top"]), ("graph", ["other base", "other"])] {
+            host.mkdir(&format!("{store}/overlay/l"));
+            for layer in layers {
+                let link = host.at(&format!("{store}/overlay/l/{}", link(layer)));
+                symlink(format!("../{}/diff", id(layer)), link).unwrap();
+            }
+        }
+        host.mkdir("graph/overlay/own/merged");
+        host.mkdir("graph/overlay-containers");
+        host.mkdir("bundle");
+        host.write_record(&record(reference));
+        host.write("graph/overlay/own/lower", format!("l/{}:l/{}", link("top"), link("base")));
+        host.write_config(&[
+            ("bound-images.service", "app.service"),
+            ("bound-images.reference", reference),
+        ]);
+        host.write_containers(&id("image"));
+        host
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn mkdir(&self, path: &str) {
+        fs::create_dir_all(self.at(path)).unwrap();
+    }
+
+    fn write(&self, path: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.at(path), text).unwrap();
+    }
+
+    fn write_record(&self, record: &Record) {
+        self.write("store/bound-images.json", record.canonical());
+    }
+
+    fn write_config(&self, annotations: &[(&str, &str)]) {
+        let annotations: serde_json::Map<_, _> =
+            annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+        let config = serde_json::json!({
+            "ociVersion": "1.2.0",
+            "process": {"args": ["/app"], "cwd": "/"},
+            "root": {"path": self.at("graph/overlay/own/merged")},
+            "annotations": annotations,
+        });
+        self.write("bundle/config.json", config.to_string());
+    }
+
+    fn write_containers(&self, image: &str) {
+        let list = serde_json::json!([
+            {"id": "another", "names": ["n"], "image": id("x"), "layer": "another"},
+            {"id": "c1", "names": ["app"], "image": image, "layer": "own", "metadata": "{}"},
+        ]);
+        self.write("graph/overlay-containers/containers.json", list.to_string());
+    }
+
+    fn state(&self) -> String {
+        let bundle = self.at("bundle");
+        serde_json::json!({"ociVersion": "1.0", "id": "c1", "status": "creating", "pid": 7,
+            "bundle": bundle})
+        .to_string()
+    }
+
+    fn run(&self) -> Told {
+        self.run_with(self.state().as_bytes())
+    }
+
+    fn run_with(&self, state: &[u8]) -> Told {
+        let output = run(&self.at("store"), &self.at("journal"), state);
+        let mut datagram = [0; 65536];
+        let length = self.journal.recv(&mut datagram).unwrap();
+        let text = String::from_utf8(datagram[..length].to_vec()).unwrap();
+        self.journal.set_nonblocking(true).unwrap();
+        assert!(self.journal.recv(&mut datagram).is_err(), "one line, not two");
+        self.journal.set_nonblocking(false).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        Told { code: output.status.code(), text, stderr }
+    }
+}
+
+/// What the hook said.
+struct Told {
+    code: Option<i32>,
+    text: String,
+    stderr: String,
+}
+
+impl Told {
+    fn field(&self, name: &str) -> &str {
+        let value = |line| str::strip_prefix(line, name)?.strip_prefix('=');
+        self.text.lines().find_map(value).unwrap_or("")
+    }
+
+    #[track_caller]
+    fn accepted(&self) {
+        assert_eq!((self.code, self.field("PRIORITY")), (Some(0), "6"), "{}", self.text);
+        assert_eq!(self.stderr, "", "the journal took it");
+    }
+
+    #[track_caller]
+    fn refused(&self, words: &[&str]) {
+        assert_eq!((self.code, self.field("PRIORITY")), (Some(1), "3"), "{}", self.text);
+        for word in words {
+            assert!(self.field("MESSAGE").contains(word), "{word}: {}", self.text);
+        }
+        assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
+        assert!(self.stderr.contains(self.field("MESSAGE")), "{}", self.stderr);
+    }
+}
+
+fn run(store: &Path, journal: &Path, state: &[u8]) -> Output {
+    let mut child = start(store, journal);
+    // It may refuse without reading all of it.
+    drop(child.stdin.take().unwrap().write_all(state));
+    child.wait_with_output().unwrap()
+}
+
+fn start(store: &Path, journal: &Path) -> std::process::Child {
+    let mut command = Command::new(HOOK);
+    command.arg("--store").arg(store).arg("--journal").arg(journal);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// A link id such as podman makes: 26 of A-Z and 2-7.
+fn link(layer: &str) -> String {
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let digest = Digest::of(layer.as_bytes());
+    digest.bytes()[..26].iter().map(|byte| char::from(letters[usize::from(byte & 31)])).collect()
+}
+
+fn record(reference: &str) -> Record {
+    let layer =
+        |name: &str| RecordLayer { diff_id: Digest::of(name.as_bytes()), size: 9, id: id(name) };
+    Record::new(vec![RecordBinding {
+        name: "app.container".into(),
+        reference: Reference::parse(reference).unwrap(),
+        alias: None,
+        platform: Platform::host(),
+        required: true,
+        present: true,
+        list: None,
+        manifest: Some(Digest::of(b"manifest")),
+        image: Some(id("image")),
+        layers: vec![layer("base"), layer("top")],
+    }])
+}
+
+#[test]
+fn the_bound_image_starts_and_the_journal_says_which() {
+    for reference in [TAG, &pinned()] {
+        let host = Host::new(reference);
+        let told = host.run();
+        told.accepted();
+        assert_eq!(told.field("SYSLOG_IDENTIFIER"), "bound-images-hook");
+        assert_eq!(told.field("BOUND_IMAGES_RESULT"), "accepted");
+        assert_eq!(told.field("BOUND_IMAGES_SERVICE"), "app.service");
+        assert_eq!(told.field("BOUND_IMAGES_REFERENCE"), reference);
+        assert_eq!(told.field("BOUND_IMAGES_DIGEST"), Digest::of(b"manifest").to_string());
+        assert_eq!(told.field("BOUND_IMAGES_STORE_ID"), record(reference).store_id());
+        assert_eq!(told.field("CONTAINER_ID_FULL"), "c1");
+    }
+}
+
+#[test]
+fn another_image_is_refused_when_pinned_and_told_when_not() {
+    for lower in ["other", "base"] {
+        let other = |reference: &str| {
+            let host = Host::new(reference);
+            host.write("graph/overlay/own/lower", format!("l/{}", link(lower)));
+            host.write_containers(&id("another image"));
+            host.run()
+        };
+        let (want, found) = (id("image"), id("another image"));
+        let layer = id(lower);
+        other(&pinned()).refused(&[
+            "app.service",
+            &pinned(),
+            &want[..12],
+            &found[..12],
+            &layer[..12],
+            "podman rmi",
+        ]);
+        let told = other(TAG);
+        assert_eq!((told.code, told.field("PRIORITY")), (Some(0), "4"), "{}", told.text);
+        assert!(told.field("MESSAGE").contains(&found[..12]), "{}", told.text);
+    }
+}
+
+#[test]
+fn a_copy_of_the_same_image_elsewhere_starts() {
+    let host = Host::new(&pinned());
+    host.write("graph/overlay/own/lower", format!("l/{}", link("other")));
+    host.run().accepted();
+    fs::rename(
+        host.at("graph/overlay-containers/containers.json"),
+        host.at("graph/overlay-containers/volatile-containers.json"),
+    )
+    .unwrap();
+    host.write("graph/overlay-containers/containers.json", "");
+    host.run().accepted();
+    host.write("graph/overlay-containers/volatile-containers.json", "[");
+    host.run().refused(&["list of containers"]);
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused() {
+    type Break = fn(&Host);
+    let cases: &[(&str, Break, &str)] = &[
+        ("bundle gone", |h| fs::remove_dir_all(h.at("bundle")).unwrap(), "config.json"),
+        ("config gone", |h| fs::remove_file(h.at("bundle/config.json")).unwrap(), "config.json"),
+        ("config garbage", |h| h.write("bundle/config.json", "{\"root\":"), "config.json"),
+        ("config huge", |h| h.write("bundle/config.json", vec![b' '; (16 << 20) + 1]), "larger"),
+        ("no annotation", |h| h.write_config(&[]), "no annotation"),
+        (
+            "bad reference",
+            |h| h.write_config(&[("bound-images.reference", "app\nPRIORITY=6")]),
+            "bound to app",
+        ),
+        (
+            "not in the record",
+            |h| h.write_config(&[("bound-images.reference", "example.org/other:1")]),
+            "no such binding",
+        ),
+        ("store gone", |h| fs::remove_dir_all(h.at("store")).unwrap(), "bound-images.json"),
+        ("record gone", |h| fs::remove_file(h.at("store/bound-images.json")).unwrap(), "verify"),
+        ("record garbage", |h| h.write("store/bound-images.json", "{}"), "not valid"),
+        (
+            "record of no schema",
+            |h| h.write("store/bound-images.json", r#"{"schema":0,"bindings":[]}"#),
+            "schema 0",
+        ),
+        ("no lower", |h| fs::remove_file(h.at("graph/overlay/own/lower")).unwrap(), "lower"),
+        ("strange lower", |h| h.write("graph/overlay/own/lower", "../../x"), "names no layer"),
+        (
+            "a fifo for a file",
+            |h| {
+                fs::remove_file(h.at("bundle/config.json")).unwrap();
+                let made = Command::new("mkfifo").arg(h.at("bundle/config.json")).status();
+                assert!(made.unwrap().success());
+            },
+            "not a regular file",
+        ),
+        (
+            "image not present",
+            |h| {
+                let mut record = record(&pinned());
+                let bound = &mut record.bindings[0];
+                (bound.present, bound.image, bound.manifest) = (false, None, None);
+                bound.layers.clear();
+                h.write_record(&record);
+            },
+            "not in the store",
+        ),
+    ];
+    for (name, break_it, want) in cases {
+        println!("{name}");
+        let host = Host::new(&pinned());
+        break_it(&host);
+        host.run().refused(&[want]);
+    }
+}
+
+#[test]
+fn a_newer_record_is_read_for_what_is_known() {
+    let host = Host::new(&pinned());
+    let text = String::from_utf8(record(&pinned()).canonical()).unwrap();
+    let newer = text
+        .replace("\"schema\":1", "\"schema\":7,\"x\":{}")
+        .replace("\"size\":9", "\"size\":9,\"y\":1");
+    assert_ne!(text, newer);
+    host.write("store/bound-images.json", &newer);
+    let told = host.run();
+    told.accepted();
+    assert_eq!(told.field("BOUND_IMAGES_STORE_ID"), Digest::of(newer.as_bytes()).hex());
+}
+
+#[test]
+fn garbage_on_stdin_is_refused() {
+    let host = Host::new(TAG);
+    let deep = "[".repeat(100_000);
+    for state in
+        [&b""[..], b"\0\xff", b"{}", b"null", deep.as_bytes(), br#"{"id":"c","bundle":"x"}"#]
+    {
+        host.run_with(state).refused(&["refused to start a bound container"]);
+    }
+    host.run_with(&vec![b' '; (1 << 20) + 1]).refused(&["larger than 1048576 bytes"]);
+}
+
+#[test]
+fn a_silent_stdin_is_not_waited_for() {
+    let host = Host::new(TAG);
+    let started = Instant::now();
+    let child = {
+        let mut child = start(&host.at("store"), &host.at("journal"));
+        let stdin = child.stdin.take();
+        let output = child.wait_with_output().unwrap();
+        drop(stdin);
+        output
+    };
+    assert_eq!(child.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&child.stderr).contains("did not end in time"));
+    let took = started.elapsed();
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn without_a_journal_stderr_has_the_line() {
+    let host = Host::new(TAG);
+    let output = run(&host.at("store"), &host.at("nothing"), host.state().as_bytes());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success());
+    assert_eq!(
+        stderr,
+        format!("bound-images-hook: app.service runs {TAG}, image {}\n", id("image"))
+    );
+}
+
+#[test]
+fn the_json_file_asks_for_the_annotation_that_the_hook_reads() {
+    let text = include_str!("../../units/bound-images-hook.json");
+    let json: serde_json::Value = serde_json::from_str(text).unwrap();
+    assert_eq!(json["version"], "1.0.0");
+    assert_eq!(json["stages"], serde_json::json!(["createRuntime"]));
+    // The pattern of the key, unescaped, is the name that the tests above use.
+    let keys: Vec<_> = json["when"]["annotations"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["^bound-images\\.reference$"]);
+    assert!(json["hook"]["timeout"].as_u64().unwrap() > 2, "longer than the hook's own deadline");
+}
