@@ -14,8 +14,12 @@ pub struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all well; 1 findings (something is missing, wrong or cannot be fetched); \
-2 usage or configuration; 3 could not look (I/O, permissions); 130 interrupted.";
+const EXIT_CODES: &str = "Exit codes:
+  0    all well
+  1    findings: a binding, an image or the store is missing or wrong, or the place is unfit
+  2    usage, configuration or installation: arguments, not root, no usable skopeo
+  3    could not look: I/O, disk full, a registry that cannot be asked
+  130  interrupted";
 
 #[derive(Args, Debug)]
 pub(crate) struct Global {

@@ -113,11 +113,9 @@ fn look_at_store(root: &Root, bindings: &Bindings, host: &Platform) -> anyhow::R
             Occupant::Something => StoreState::Foreign(format!("it has no {RECORD_FILE}")),
         });
     };
-    let record = match Record::parse(&text) {
-        Ok(record) => record,
-        Err(error) => {
-            return Ok(StoreState::Foreign(format!("{RECORD_FILE} is not valid: {error}")));
-        }
+    let (record, unreadable) = match Record::parse(&text) {
+        Ok(record) => (record, None),
+        Err(error) => (Record::new(Vec::new()), Some(record_fault(format!("not valid: {error}")))),
     };
     let (store, mut damage) = match Store::open(&directory) {
         Ok(store) => {
@@ -137,10 +135,16 @@ fn look_at_store(root: &Root, bindings: &Bindings, host: &Platform) -> anyhow::R
         }
         Err(error) => return Err(error.into()),
     };
+    damage.extend(unreadable);
     damage.extend(record_damage(&record, &store));
     damage.sort();
     let mismatches = record.matches(bindings, host);
     Ok(StoreState::Ours(Box::new(Held { directory, record, store, damage, mismatches })))
+}
+
+/// A record that cannot be read makes every image of its store doubtful.
+fn record_fault(why: String) -> Damage {
+    Damage { subject: String::new(), path: RECORD_FILE.to_owned(), why }
 }
 
 /// Where the store does not hold what its record says. Pure.

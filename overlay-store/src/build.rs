@@ -36,6 +36,7 @@ pub struct Image {
 }
 
 /// A store in the making.
+#[derive(Clone, Debug)]
 pub struct Builder {
     directory: PathBuf,
 }
@@ -65,6 +66,12 @@ impl Builder {
             make().during(|| format!("make {}", path.display()))?;
         }
         Ok(Self { directory: directory.to_owned() })
+    }
+
+    /// What an earlier attempt left in `directory`, to be looked at only; none when nothing did.
+    #[must_use]
+    pub fn existing(directory: &Path) -> Option<Self> {
+        directory.join("overlay").is_dir().then(|| Self { directory: directory.to_owned() })
     }
 
     /// Where the store is being made.

@@ -30,11 +30,12 @@ pub fn progress(event: &Event<'_>, style: Style) {
     }
     match event {
         Event::Finding(problem) => finding(problem, style),
-        Event::Resolved { binding, reference, digest } => {
-            note(&format!("{binding}: {reference} is {}", digest.short()))
+        Event::Resolved { binding, reference, digest } if !reference.contains('@') => {
+            note(&format!("{binding}: {reference} is {digest}"));
         }
+        Event::Resolved { .. } => {}
         Event::Unavailable { binding, why } => {
-            note(&format!("{binding}: optional, and left out: {why}"))
+            note(&format!("warning: {binding} is optional and left out: {why}"));
         }
         Event::Planned(plan) => note(&summary(plan)),
         Event::Layer { diff_id, fetched, done, of } => {
@@ -192,7 +193,7 @@ pub fn stage_failed(error: &StageError, style: Style) {
         StageError::Layers(list) => {
             list.iter().map(|(name, error)| format!("{name}: {error}")).collect()
         }
-        StageError::Refused(_) | StageError::Other(_) => Vec::new(),
+        StageError::Refused(_) | StageError::NotRoot | StageError::Other(_) => Vec::new(),
     };
     for cause in &causes {
         note(&format!("error: {cause}"));

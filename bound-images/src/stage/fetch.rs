@@ -41,7 +41,7 @@ pub(super) async fn layers(
             let Some(answer) = answers.images.get(&layer.binding) else { continue };
             let (source, request, image) =
                 (Arc::clone(&source), answer.request.clone(), Arc::clone(&answer.image));
-            let (ids, directory) = (answer.ids.clone(), builder.directory().to_owned());
+            let (ids, builder) = (answer.ids.clone(), builder.clone());
             running.spawn(async move {
                 let Some(blob) = image.layers.get(layer.index) else { return (layer, Ok(())) };
                 let expected =
@@ -50,7 +50,7 @@ pub(super) async fn layers(
                 let index = layer.index;
                 let unpacking = tokio::task::spawn_blocking(move || {
                     let pieces = Pieces { receiver, piece: Vec::new(), at: 0 };
-                    Builder::open(&directory)?.write_layer(&ids, index, &expected, max_size, pieces)
+                    builder.write_layer(&ids, index, &expected, max_size, pieces)
                 });
                 let (sent, written) =
                     tokio::join!(source.layer(&request, &image, blob, sender), unpacking);

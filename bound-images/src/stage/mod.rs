@@ -57,6 +57,8 @@ pub enum StageError {
     Damaged(Vec<Damage>),
     /// What is there must not be touched, or the place is unfit: why, and what to do.
     Refused(String),
+    /// Unpacking needs rights that this process has not.
+    NotRoot,
     /// Images could not be had, by binding.
     Sources(Vec<(String, SourceError)>),
     /// The layers of an image do not unpack: binding and why.
@@ -80,6 +82,9 @@ impl fmt::Display for StageError {
                 "nothing was staged: the store that is there is damaged in {} places; look at it with \
                  `bound-images verify`, then stage again with --repair",
                 damage.len()
+            ),
+            Self::NotRoot => f.write_str(
+                "nothing was staged: layers hold files of many owners and device nodes: run it as root (a dry run needs no root)",
             ),
             Self::Refused(why) => write!(f, "nothing was staged: {why}"),
             Self::Sources(list) => {

@@ -40,9 +40,7 @@ pub(super) fn require_root() -> Result<(), StageError> {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    Err(StageError::Refused(
-        "layers hold files of many owners and device nodes: run it as root (a dry run needs no root)".to_owned(),
-    ))
+    Err(StageError::NotRoot)
 }
 
 /// Finds the place and refuses one where no store can be: overlayfs, read-only, in use (`links` are
@@ -159,8 +157,7 @@ impl Place {
 
     /// What an earlier attempt left, to be looked at only.
     pub(super) fn unclaimed(&self) -> Option<Builder> {
-        let directory = self.work_directory().join("store");
-        directory.is_dir().then(|| Builder::open(&directory).ok()).flatten()
+        Builder::existing(&self.work_directory().join("store"))
     }
 
     /// Makes the working directory, or takes over what an earlier attempt left, and locks it.
