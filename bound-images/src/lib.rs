@@ -34,6 +34,7 @@ pub struct Surroundings {
 
 /// Runs a command and says how it ended; all output was written then.
 pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
+    system::logger::install(cli.global.verbose);
     let style = Style::new(cli.global.format, cli.global.color, surroundings.no_color);
     let environment = system::skopeo::passed_environment(surroundings.environment);
     let done = async {

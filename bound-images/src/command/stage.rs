@@ -75,6 +75,7 @@ fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&
 fn exit(error: &StageError) -> Exit {
     match error {
         StageError::Bindings(_) | StageError::Damaged(_) | StageError::Refused(_) => Exit::Findings,
+        StageError::NotRoot => Exit::Usage,
         StageError::Sources(list) => {
             exit_of(&list.iter().map(|(_, error)| error.clone()).collect::<Vec<_>>())
         }

@@ -1,0 +1,42 @@
+//! Where log messages go: to the journal when systemd started us, else to standard error.
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::render;
+
+struct Stderr;
+
+impl Log for Stderr {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let level = match record.level() {
+            Level::Error => "error",
+            Level::Warn => "warning",
+            Level::Info => "info",
+            Level::Debug | Level::Trace => "debug",
+        };
+        render::note(&format!("{level}: {}", record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Installs the logger: warnings always, more with each `-v`.
+pub fn install(verbose: u8) {
+    log::set_max_level(match verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Info,
+        _ => LevelFilter::Debug,
+    });
+    // Only standard error is left when the journal cannot be had, or a logger is there already.
+    let journal = systemd_journal_logger::connected_to_journal()
+        && systemd_journal_logger::JournalLog::new()
+            .and_then(|log| log.install().map_err(std::io::Error::other))
+            .is_ok();
+    if !journal && let Err(error) = log::set_logger(&Stderr) {
+        render::note(&format!("warning: no logger: {error}"));
+    }
+}
