@@ -58,7 +58,12 @@ impl Builder {
         ] {
             let path = directory.join(name);
             let make = || match fs::DirBuilder::new().mode(mode).create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                // What is there may come with a root that we do not trust: never walk its links.
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists && is_directory(&path) =>
+                {
+                    Ok(())
+                }
                 other => {
                     other.and_then(|()| Ok(rustix::fs::chmod(&path, Mode::from_raw_mode(mode))?))
                 }
@@ -71,7 +76,7 @@ impl Builder {
     /// What an earlier attempt left in `directory`, to be looked at only; none when nothing did.
     #[must_use]
     pub fn existing(directory: &Path) -> Option<Self> {
-        directory.join("overlay").is_dir().then(|| Self { directory: directory.to_owned() })
+        is_directory(&directory.join("overlay")).then(|| Self { directory: directory.to_owned() })
     }
 
     /// Where the store is being made.
@@ -94,7 +99,10 @@ impl Builder {
     /// When its marker cannot be read.
     pub fn layer(&self, id: &str) -> Result<Option<Layer>> {
         let directory = self.layer_directory(id);
-        let has_split = directory.join(SPLIT).is_file() || self.split_path(id).is_file();
+        if !is_directory(&directory) {
+            return Ok(None);
+        }
+        let has_split = is_file(&directory.join(SPLIT)) || is_file(&self.split_path(id));
         Ok(layer::verified(&directory)?.filter(|layer| layer.id == id && has_split))
     }
 
@@ -190,20 +198,23 @@ impl Builder {
             }
         }
         for path in children(&self.directory.join("overlay/l"))? {
-            remove_if_there(&path)?;
+            remove_tree(&path)?;
         }
         for path in children(&self.directory.join("overlay-layers"))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if !name.strip_suffix(".tar-split.gz").is_some_and(|id| layers.contains_key(id)) {
-                remove_if_there(&path)?;
+                remove_tree(&path)?;
             }
         }
         for path in children(&self.directory.join("overlay-images"))? {
             remove_tree(&path)?;
         }
         for path in children(&self.directory)? {
-            if path.is_file() {
-                remove_if_there(&path)?;
+            if !["overlay", "overlay-layers", "overlay-images"]
+                .iter()
+                .any(|name| path.ends_with(name))
+            {
+                remove_tree(&path)?;
             }
         }
         Ok(())
@@ -219,7 +230,7 @@ impl Builder {
                 .during(|| format!("make {}", path.display()))?;
             self.reset_time(&format!("overlay/l/{link}"))?;
             let inside = directory.join(SPLIT);
-            if inside.exists() {
+            if is_file(&inside) {
                 fs::rename(&inside, self.split_path(id))
                     .during(|| format!("move {}", inside.display()))?;
             }
@@ -320,13 +331,10 @@ impl Builder {
     /// Writes a new file; not synced by itself, [`Builder::finish`] syncs all at once.
     fn file(&self, name: &str, content: &[u8], mode: u32) -> Result<()> {
         let path = self.directory.join(name);
+        remove_if_there(&path)?;
         let write = || {
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(mode)
-                .open(&path)?;
+            let mut file =
+                fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
             rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
             file.write_all(content)?;
             Ok::<_, io::Error>(time::reset_fd(&file)?)
@@ -344,6 +352,14 @@ fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     let list =
         || fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
     list().during(|| format!("list {}", directory.display()))
+}
+
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {

@@ -16,6 +16,7 @@ use std::path::Path;
 
 use oci_digest::Digest;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::blob::{Compression, Decoder, Hashed};
@@ -61,9 +62,10 @@ pub struct Layer {
 /// When the file cannot be read.
 pub fn verified(directory: &Path) -> Result<Option<Layer>> {
     let path = directory.join(VERIFIED);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return Ok(None),
         Err(error) => return Err(error).during(|| format!("open {}", path.display())),
     };
     let mut bytes = Vec::new();

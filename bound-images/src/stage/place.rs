@@ -174,6 +174,11 @@ impl Place {
         }
         let directory = self.work_directory();
         make(&directory, 0o700)?;
+        if !fs::symlink_metadata(&directory).is_ok_and(|metadata| metadata.is_dir()) {
+            // It may come with a root that we do not trust: its links are not walked.
+            let why = format!("{} is not a directory; remove it", directory.display());
+            return Err(StageError::Refused(why));
+        }
         let builder = Builder::open(&directory.join("store"))?;
         Ok(Work { directory, builder, _lock: lock })
     }

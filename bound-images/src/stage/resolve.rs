@@ -165,7 +165,13 @@ fn recorded(held: Option<&Held>) -> Vec<Resolution> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<Resolution>> {
     use std::io::Read as _;
-    let file = match File::open(path) {
+    let open = || {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        let flags = i32::try_from(flags.bits()).unwrap_or_default();
+        File::options().read(true).custom_flags(flags).open(path)
+    };
+    let file = match open() {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
