@@ -52,9 +52,10 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let registry = Self { process, address };
         for _ in 0..200 {
-            if std::net::TcpStream::connect(&address).is_ok() {
-                return Self { process, address };
+            if std::net::TcpStream::connect(&registry.address).is_ok() {
+                return registry;
             }
             std::thread::sleep(std::time::Duration::from_millis(50));
         }

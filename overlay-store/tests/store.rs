@@ -283,3 +283,40 @@ fn a_store_in_use_is_seen() {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert_eq!(user_of(&path, &[], &mountinfo), None, "nothing uses a new store");
 }
+
+/// What stands where a store is to be made may have come with a hostile root.
+#[test]
+fn planted_links_are_never_walked() {
+    if skip_without_root() {
+        return;
+    }
+    let place = Place::new();
+    let outside = place.directory.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), b"precious").unwrap();
+    let link = |to: &Path, at: PathBuf| std::os::unix::fs::symlink(to, at).unwrap();
+
+    let top = place.directory.path().join("top");
+    fs::create_dir(&top).unwrap();
+    link(&outside, top.join("overlay"));
+    assert!(Builder::open(&top).is_err());
+    assert!(Builder::existing(&top).is_none());
+
+    let store = place.directory.path().join("store");
+    let builder = Builder::open(&store).unwrap();
+    let (file, nowhere) = (outside.join("file"), outside.join("new"));
+    link(&file, store.join("overlay-images/images.json"));
+    link(&nowhere, store.join("overlay-layers/layers.lock"));
+    link(&nowhere, store.join("record.json"));
+    link(&outside, store.join("overlay/l/X"));
+    let ids = overlay_store::id::layer_ids(&[Digest::of(
+        &Tar::default().dir("bin/").file("bin/sh", b"shell").end(),
+    )]);
+    link(&outside, store.join("overlay").join(&ids[0]));
+    assert!(builder.layer(&ids[0]).unwrap().is_none(), "a link is not a layer");
+    build(&builder);
+    assert_eq!(check(&Store::open(&store).unwrap()).unwrap(), []);
+    assert_eq!(fs::read(&file).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1, "nothing was made outside");
+    assert!(store.join("record.json").symlink_metadata().unwrap().is_file());
+}
