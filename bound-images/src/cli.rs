@@ -59,7 +59,7 @@ pub(crate) enum Command {
     /// Show the bindings of a root, and whether their images are there
     List(Rooted),
     /// Check the images of a root: are they all there, and what they should be?
-    Verify(Rooted),
+    Verify(Verify),
     /// Fetch and verify the images of a root and put them into its store
     Stage(Stage),
 }
@@ -69,6 +69,16 @@ pub(crate) struct Rooted {
     /// The root: a directory with an operating system in it
     #[arg(long, value_name = "DIR")]
     pub(crate) root: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) rooted: Rooted,
+    /// Replay every layer and compare every file with it: content, names, types, owners, modes,
+    /// times and extended attributes
+    #[arg(long)]
+    pub(crate) deep: bool,
 }
 
 #[derive(Args, Debug)]

@@ -40,9 +40,10 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
     let done = async {
         match cli.command {
             cli::Command::List(rooted) => command::list::run(&rooted.root, style),
-            cli::Command::Verify(rooted) => {
-                command::verify::run(&rooted.root, environment, style).await
+            cli::Command::Verify(verify) => {
+                command::verify::run(&verify.rooted.root, verify.deep, environment, style).await
             }
+
             cli::Command::Stage(stage) => command::stage::run(stage, environment, style).await,
         }
     };

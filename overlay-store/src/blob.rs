@@ -66,6 +66,10 @@ impl<R> Hashed<R> {
 }
 
 impl<R> Hashed<R> {
+    pub(crate) fn source(&self) -> &R {
+        &self.source
+    }
+
     pub(crate) fn into_parts(self) -> (Hasher, R) {
         (self.hasher, self.source)
     }

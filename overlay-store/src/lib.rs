@@ -19,6 +19,7 @@
 mod blob;
 mod build;
 mod check;
+mod deep;
 mod error;
 pub mod id;
 mod json;
@@ -34,6 +35,7 @@ mod unpack;
 
 pub use build::{Builder, Image, remove_tree};
 pub use check::{Damage, check};
+pub use deep::check_deep;
 pub use error::{Error, Expected, Result};
 pub use json::{ImageEntry, LayerEntry, data_file_name};
 pub use layer::{Layer, VERIFIED, verified, write as write_layer};

@@ -1,4 +1,4 @@
-//! `bound-images verify`: quick, without reading the files in layers.
+//! `bound-images verify`: quick, without reading the files in layers, or deep.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,8 @@ pub struct Problem {
 pub struct Verdict {
     /// The root as it was given.
     pub root: PathBuf,
+    /// Whether every file was read.
+    pub deep: bool,
     /// Id of its store, if it has one of ours.
     pub store_id: Option<String>,
     /// How many bindings it has.
@@ -50,17 +52,24 @@ impl Verdict {
     }
 }
 
-/// Checks the root `path`.
+/// Checks the root `path`; every file in it if `deep`.
 ///
 /// # Errors
 /// When the root cannot be looked at.
 pub async fn run(
     path: &Path,
+    deep: bool,
     environment: Vec<(OsString, OsString)>,
     style: Style,
 ) -> anyhow::Result<Exit> {
-    let state = state::look(path)?;
-    let verdict = judge(state);
+    let mut state = state::look(path)?;
+    if deep && let StoreState::Ours(held) = &mut state.store {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        held.damage.extend(overlay_store::check_deep(&held.store, threads)?);
+        held.damage.sort();
+        held.damage.dedup();
+    }
+    let verdict = judge(state, deep);
     if style.format == crate::cli::Format::Table {
         for finding in &verdict.findings {
             render::finding(finding, style);
@@ -75,7 +84,7 @@ pub async fn run(
 
 /// Decides what is wrong. Pure.
 #[must_use]
-pub fn judge(state: State) -> Verdict {
+pub fn judge(state: State, deep: bool) -> Verdict {
     let mut problems = Vec::new();
     let problem =
         |subject: Option<&str>, path: Option<&str>, why: String, optional: bool| Problem {
@@ -120,7 +129,7 @@ pub fn judge(state: State) -> Verdict {
     }
     problems.dedup();
     let (root, bindings) = (state.root, state.bindings.bindings.len());
-    Verdict { root, store_id, bindings, problems, findings: state.bindings.findings }
+    Verdict { root, deep, store_id, bindings, problems, findings: state.bindings.findings }
 }
 
 /// A skopeo that does not enforce the signature policy is worth knowing of before an upgrade. No

@@ -13,6 +13,7 @@ struct Json<'a> {
     schema: u32,
     root: String,
     complete: bool,
+    deep: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     store_id: Option<&'a str>,
     bindings: usize,
@@ -30,6 +31,7 @@ pub fn verify(verdict: &Verdict, style: Style) -> io::Result<()> {
             schema: SCHEMA,
             root: verdict.root.display().to_string(),
             complete: verdict.is_complete(),
+            deep: verdict.deep,
             store_id: verdict.store_id.as_deref(),
             bindings: verdict.bindings,
             problems: &verdict.problems,
@@ -55,9 +57,7 @@ fn text(verdict: &Verdict, color: bool) -> String {
     let root = verdict.root.display();
     let (word, paint) = match (verdict.is_complete(), verdict.bindings) {
         (true, 0) => (format!("{root} binds no images"), "\x1b[32m"),
-        (true, count) => {
-            (format!("{root} is complete: {count} bindings, all there and verified"), "\x1b[32m")
-        }
+        (true, count) => (complete(verdict, count), "\x1b[32m"),
         (false, _) => {
             let count = verdict.problems.iter().filter(|problem| !problem.optional).count();
             let errors = verdict.findings.iter().filter(|finding| finding.is_error()).count();
@@ -66,4 +66,14 @@ fn text(verdict: &Verdict, color: bool) -> String {
     };
     let line = if color { format!("{paint}{word}\x1b[0m\n") } else { format!("{word}\n") };
     out + &line
+}
+
+fn complete(verdict: &Verdict, count: usize) -> String {
+    let (root, plural) = (verdict.root.display(), if count == 1 { "" } else { "s" });
+    let how = if verdict.deep {
+        "every file as its layer has it"
+    } else {
+        "all there and whole (--deep reads every file)"
+    };
+    format!("{root} is complete: {count} binding{plural}, {how}")
 }

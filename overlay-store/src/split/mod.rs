@@ -9,7 +9,7 @@ mod replay;
 mod write;
 
 pub use read::{Entry, Reader};
-pub use replay::replay;
+pub use replay::{Replay, replay};
 pub use write::Writer;
 
 use crc::{CRC_64_GO_ISO, Crc, Table};

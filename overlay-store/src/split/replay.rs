@@ -1,61 +1,118 @@
 //! Making the tar stream of a layer again from its tar-split and its tree.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::{Checksum, Entry, Reader};
 
-/// Writes the layer's tar stream to `out`: raw bytes from `split` (an open tar-split file), the
-/// content of files from below `diff`. Files are checked against their checksums on the way.
-///
-/// # Errors
-/// Kind [`io::ErrorKind::InvalidData`] when the tree does not have what tar-split speaks of.
-pub fn replay(split: impl Read, diff: impl AsFd, out: &mut impl Write) -> io::Result<()> {
-    let mut entries = Reader::new(split);
-    let mut buffer = vec![0; 1 << 17];
-    while let Some(entry) = entries.entry()? {
-        match entry {
-            Entry::Segment(bytes) => out.write_all(&bytes)?,
-            Entry::File { size: 0, .. } => {}
-            Entry::File { name, size, crc } => {
-                let fault = |why: String| {
-                    let why = format!("{}: {why}", String::from_utf8_lossy(&name));
-                    io::Error::new(io::ErrorKind::InvalidData, why)
-                };
-                let mut file = open(&diff, &name).map_err(|error| fault(error.to_string()))?;
-                let mut checksum = Checksum::default();
-                let mut left = size;
-                loop {
-                    let count = file.read(&mut buffer).map_err(|error| fault(error.to_string()))?;
-                    let piece = buffer.get(..count).unwrap_or_default();
-                    if piece.is_empty() && left == 0 {
-                        break;
-                    }
-                    if piece.is_empty() || count as u64 > left {
-                        return Err(fault(format!("its size should be {size} bytes")));
-                    }
-                    left -= count as u64;
-                    checksum.update(piece);
-                    out.write_all(piece)?;
+/// A layer's tar stream: raw bytes from tar-split, the content of files from its tree. Files are
+/// checked against their sizes and checksums on the way; what does not fit is an error of kind
+/// [`io::ErrorKind::InvalidData`] that names the file.
+pub struct Replay<S> {
+    entries: Reader<S>,
+    diff: OwnedFd,
+    now: Now,
+    read: HashSet<Vec<u8>>,
+}
+
+enum Now {
+    Nothing,
+    Segment { bytes: Vec<u8>, at: usize },
+    File { name: Vec<u8>, file: File, left: u64, size: u64, checksum: Checksum, crc: Option<u64> },
+}
+
+impl<S: Read> Replay<S> {
+    /// A stream from `split` (an open tar-split file) and the tree in `diff`.
+    pub fn new(split: S, diff: OwnedFd) -> Self {
+        Self { entries: Reader::new(split), diff, now: Now::Nothing, read: HashSet::new() }
+    }
+
+    /// Whether the content of the member with this cleaned path came from the tree.
+    #[must_use]
+    pub fn came_from_tree(&self, path: &[u8]) -> bool {
+        self.read.contains(path)
+    }
+
+    /// Goes on to the next entry; false at the end.
+    fn next(&mut self) -> io::Result<bool> {
+        self.now = match self.entries.entry()? {
+            None => return Ok(false),
+            Some(Entry::Segment(bytes)) => Now::Segment { bytes, at: 0 },
+            Some(Entry::File { size: 0, .. }) => Now::Nothing,
+            Some(Entry::File { name, size, crc }) => {
+                let path = crate::unpack::clean(&name)?;
+                let file =
+                    open(&self.diff, &path).map_err(|error| fault(&name, &error.to_string()))?;
+                if !self.read.insert(path) {
+                    return Err(fault(&name, "tar-split speaks of it twice"));
                 }
-                if Some(checksum.finish()) != crc {
-                    return Err(fault("its content was changed".to_owned()));
+                Now::File { name, file, left: size, size, checksum: Checksum::default(), crc }
+            }
+        };
+        Ok(true)
+    }
+}
+
+fn fault(name: &[u8], why: &str) -> io::Error {
+    let why = format!("{}: {why}", String::from_utf8_lossy(name));
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+impl<S: Read> Read for Replay<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match &mut self.now {
+                Now::Segment { bytes, at } if *at < bytes.len() => {
+                    let mut rest = bytes.get(*at..).unwrap_or_default();
+                    let count = rest.read(buffer)?;
+                    *at += count;
+                    return Ok(count);
+                }
+                Now::File { name, file, left, size, checksum, crc } => {
+                    let count =
+                        file.read(buffer).map_err(|error| fault(name, &error.to_string()))?;
+                    if count as u64 > *left || (count == 0 && *left > 0) {
+                        return Err(fault(name, &format!("its size should be {size} bytes")));
+                    }
+                    if count > 0 {
+                        checksum.update(buffer.get(..count).unwrap_or_default());
+                        *left -= count as u64;
+                        return Ok(count);
+                    }
+                    if Some(std::mem::take(checksum).finish()) != *crc {
+                        return Err(fault(name, "its content was changed"));
+                    }
+                    self.now = Now::Nothing;
+                }
+                Now::Segment { .. } | Now::Nothing => {
+                    if !self.next()? {
+                        return Ok(0);
+                    }
                 }
             }
         }
     }
-    Ok(())
 }
 
-fn open(diff: impl AsFd, name: &[u8]) -> io::Result<File> {
-    let path = crate::unpack::clean(name)?;
+/// Writes the layer's tar stream to `out`: see [`Replay`].
+///
+/// # Errors
+/// When the tree does not have what tar-split speaks of, or something cannot be read or written.
+pub fn replay(split: impl Read, diff: OwnedFd, out: &mut impl Write) -> io::Result<()> {
+    io::copy(&mut Replay::new(split, diff), out).map(drop)
+}
+
+fn open(diff: impl AsFd, path: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file =
-        File::from(rustix::fs::openat2(diff, path.as_slice(), flags, Mode::empty(), inside)?);
+    let file = File::from(rustix::fs::openat2(diff, path, flags, Mode::empty(), inside)?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
     }

@@ -78,6 +78,11 @@ impl<R: BufRead> Reader<R> {
         self.raw.offset
     }
 
+    /// The source under the reader, to be looked at.
+    pub fn source(&self) -> &R {
+        &self.raw.source
+    }
+
     /// The source under the reader.
     pub fn into_source(self) -> R {
         self.raw.source

@@ -34,11 +34,11 @@ pub(crate) use replaced::Replaced;
 use scope::{Parent, Scope};
 
 /// The prefix of names that hide something in a lower layer (image-spec `layer.md`).
-const WHITEOUT: &[u8] = b".wh.";
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
 /// The name that hides all of its directory in lower layers.
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// How overlayfs marks a directory that hides lower ones (kernel `overlayfs.rst`).
-const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
 
 /// Where the content of a member goes, and how it is remembered in tar-split.
 pub(crate) enum Content {

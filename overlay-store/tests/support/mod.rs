@@ -174,9 +174,31 @@ impl Place {
         let split = std::fs::File::open(self.path().join("tar-split.gz")).unwrap();
         let diff = std::fs::File::open(self.diff()).unwrap();
         let mut out = Vec::new();
-        overlay_store::split::replay(split, diff, &mut out).unwrap();
+        overlay_store::split::replay(split, diff.into(), &mut out).unwrap();
         out
     }
+}
+
+/// A store in `directory` with one image of these plain layers.
+pub fn store_of(directory: &Path, layers: &[&[u8]]) -> Result<overlay_store::Store, Error> {
+    let builder = overlay_store::Builder::open(directory)?;
+    let diff_ids: Vec<Digest> = layers.iter().map(|tar| Digest::of(tar)).collect();
+    let ids = overlay_store::id::layer_ids(&diff_ids);
+    for (index, tar) in layers.iter().enumerate() {
+        let expected =
+            Expected { blob: diff_ids[index], size: tar.len() as u64, diff_id: diff_ids[index] };
+        builder.write_layer(&ids, index, &expected, MAX, *tar)?;
+    }
+    let image = overlay_store::Image {
+        names: vec!["registry.test/image:1".to_owned()],
+        config: b"{}".to_vec(),
+        manifests: vec![b"{\"manifest\":1}".to_vec()],
+        lists: vec![],
+        layers: ids,
+        created: None,
+    };
+    builder.finish(&[image], &[])?;
+    overlay_store::Store::open(directory)
 }
 
 /// Tests that unpack need to be root: they make device nodes and change owners.

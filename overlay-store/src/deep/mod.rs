@@ -1,0 +1,139 @@
+//! The deep check: every layer is replayed from its tar-split, and what is on disk is compared
+//! with what the stream says, name by name.
+//!
+//! The stream's digest proves tar-split and the content of all files it takes from the tree;
+//! [`model`] says what the tree must look like otherwise, [`compare`] looks whether it does. Memory
+//! grows with the number of names in a layer (some 200 bytes each), not with its size.
+
+mod compare;
+mod content;
+mod model;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::blob::Hashed;
+use crate::check::{self, Damage};
+use crate::error::{During, Result};
+use crate::json::LayerEntry;
+use crate::read::Store;
+use crate::split::Replay;
+use crate::tar;
+use content::Content;
+use model::Model;
+
+/// The most differences that are told of one layer: more of them say nothing new.
+const MAX_DAMAGE: usize = 1000;
+
+/// Checks all of `store`: what [`check`](crate::check()) looks at, and every file of every layer, on
+/// `threads` threads. An empty answer means that all is well.
+///
+/// # Errors
+/// When the store cannot be looked at (not when it is wrong).
+pub fn check_deep(store: &Store, threads: usize) -> Result<Vec<Damage>> {
+    let found: Mutex<BTreeSet<Damage>> = Mutex::new(check::check(store)?.into_iter().collect());
+    // The largest first: the last one to be done decides how long all of it takes.
+    let mut layers: Vec<&LayerEntry> =
+        store.layers.iter().filter(|layer| crate::id::is_id(&layer.id)).collect();
+    layers.sort_by_key(|layer| std::cmp::Reverse(layer.size));
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, layers.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let damage = layer_damage(store, layer);
+                    match found.lock() {
+                        Ok(mut found) => found.extend(damage),
+                        // A thread that panicked left a set that is whole all the same.
+                        Err(poisoned) => poisoned.into_inner().extend(damage),
+                    }
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Ok(found.into_iter().collect())
+}
+
+fn layer_damage(store: &Store, layer: &LayerEntry) -> Vec<Damage> {
+    let damage = |path: String, why: String| Damage { subject: layer.id.clone(), path, why };
+    match compare_layer(store, layer) {
+        Ok(found) => found
+            .into_iter()
+            .map(|(path, why)| {
+                damage(format!("overlay/{}/diff/{}", layer.id, String::from_utf8_lossy(&path)), why)
+            })
+            .collect(),
+        Err(error) => {
+            vec![damage(format!("overlay/{}", layer.id), format!("cannot be replayed: {error}"))]
+        }
+    }
+}
+
+/// A path below `diff`, and what is wrong with it.
+type Difference = (Vec<u8>, String);
+
+fn compare_layer(store: &Store, layer: &LayerEntry) -> Result<Vec<Difference>> {
+    let directory = store.directory.join("overlay").join(&layer.id).join("diff");
+    let split = store.directory.join("overlay-layers").join(format!("{}.tar-split.gz", layer.id));
+    let diff: OwnedFd =
+        File::open(&directory).during(|| format!("open {}", directory.display()))?.into();
+    let split = File::open(&split).during(|| format!("open {}", split.display()))?;
+    let reading = || format!("read {}", directory.display());
+    let limit = layer.size.unwrap_or(u64::MAX - 1);
+    let replay = Replay::new(BufReader::new(split), diff.try_clone().during(reading)?);
+    let mut reader =
+        tar::Reader::new(BufReader::with_capacity(1 << 18, Hashed::new(replay, limit, "stream")));
+    let mut model = Model::default();
+    while let Some(member) = reader.member()? {
+        drop(reader.take_raw());
+        let path = crate::unpack::clean(&member.name).during(reading)?;
+        // By now the replay has opened the file, if the content comes from one.
+        let mut content = Content::begin(&member);
+        loop {
+            let piece = reader.payload()?;
+            if piece.is_empty() {
+                break;
+            }
+            content.update(piece);
+            let count = piece.len();
+            reader.consume(count);
+        }
+        let proved = reader.source().get_ref().source().came_from_tree(&path);
+        model.add(&member, (!proved).then(|| content.finish())).during(reading)?;
+    }
+    drop(reader.take_raw());
+    loop {
+        let count = reader.rest()?.len();
+        if count == 0 {
+            break;
+        }
+        reader.consume_rest(count);
+    }
+    let (hasher, _) = reader.into_source().into_inner().into_parts();
+    let mut found = Vec::new();
+    if Some(hasher.length()) != layer.size || Some(hasher.finish()) != layer.diff_id {
+        found.push((
+            Vec::new(),
+            "the layer's tar stream is not the one it was made from".to_owned(),
+        ));
+    }
+    compare::compare(&diff, model, &mut found).during(reading)?;
+    found.truncate(MAX_DAMAGE);
+    Ok(found)
+}
+
+/// Reads all of `source` into `sink`.
+fn pump(source: &mut impl Read, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        match source.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => sink(buffer.get(..count).unwrap_or_default()),
+        }
+    }
+}
