@@ -151,7 +151,12 @@ fn podman_runs(bound: &Bound) {
 fn skopeo_copies_out(bound: &Bound, scratch: &Path) {
     let store = bound.root.store();
     let redis = format!("debian/redis@{}", text(&bound.redis, "manifest"));
-    let cases = [("debian/nginx:1", &bound.nginx), (redis.as_str(), &bound.redis)];
+    let python3 = format!("debian/python3@{}", text(&bound.python3, "manifest"));
+    let cases = [
+        ("debian/nginx:1", &bound.nginx),
+        (redis.as_str(), &bound.redis),
+        (python3.as_str(), &bound.python3),
+    ];
     for (number, (name, image)) in cases.into_iter().enumerate() {
         let own = scratch.join(format!("own{number}"));
         let to = scratch.join(format!("copied{number}"));
@@ -181,35 +186,73 @@ fn skopeo_copies_out(bound: &Bound, scratch: &Path) {
 fn trees_are_those_the_peer_unpacks(bound: &Bound, scratch: &Path) {
     let reference = scratch.join("reference");
     for (number, image) in bound.images().into_iter().enumerate() {
-        let from = format!("oci:{}:{}", bound.layout.display(), text(image, "name"));
-        let to = format!(
-            "containers-storage:[overlay@{0}/root+{0}/run]localhost/t:{number}",
-            reference.display()
-        );
-        skopeo_copy(&from, &to).well();
+        unpack_by_peer(&bound.layout, text(image, "name"), &reference, number);
     }
     let layers = bound.layers();
     assert_eq!(layers.len(), 4);
     let mut kinds = BTreeSet::new();
     for layer in &layers {
-        let theirs = reference.join("root/overlay").join(peers::chain_id(layer)).join("diff");
-        let ours = bound.root.store().join("overlay").join(layer_id(layer)).join("diff");
-        let (mut theirs, mut ours) = (peers::tree(&theirs), peers::tree(&ours));
-        for tree in [&mut theirs, &mut ours] {
-            for (path, entry) in tree.iter_mut() {
-                kinds.insert(entry.mode & 0o170_000);
-                // Where the layer says no time, podman leaves the clock's; ours must be the same
-                // in every run.
-                if path.as_os_str().is_empty() || entry.is_whiteout() {
-                    entry.mtime = (0, 0);
-                }
-            }
-        }
-        let differences = peers::differences(&ours, &theirs);
-        assert!(differences.is_empty(), "ours / theirs, {layer:?}:\n{}", differences.join("\n"));
+        let ours = same_tree(&bound.root.store(), &reference, layer, &|_| false);
+        kinds.extend(ours.values().map(|entry| entry.mode & 0o170_000));
         assert!(ours.len() > 10, "{layer:?}");
     }
     assert!(kinds.len() >= 4, "files, directories, links, whiteouts: {kinds:?}");
+}
+
+fn unpack_by_peer(layout: &Path, name: &str, reference: &Path, number: usize) {
+    let from = format!("oci:{}:{name}", layout.display());
+    let to = reference.display();
+    let to = format!("containers-storage:[overlay@{to}/root+{to}/run]localhost/t:{number}");
+    skopeo_copy(&from, &to).well();
+}
+
+/// Compares a layer with what the peer made of it. Where a layer says no time (its root, whiteouts,
+/// directories that are `implied`), podman leaves the clock's; ours is the same in every run.
+#[track_caller]
+fn same_tree(
+    store: &Path,
+    reference: &Path,
+    layer: &[String],
+    implied: &dyn Fn(&Path) -> bool,
+) -> peers::Tree {
+    let theirs = reference.join("root/overlay").join(peers::chain_id(layer)).join("diff");
+    let ours = store.join("overlay").join(layer_id(layer)).join("diff");
+    let (mut theirs, mut ours) = (peers::tree(&theirs), peers::tree(&ours));
+    for tree in [&mut theirs, &mut ours] {
+        for (path, entry) in tree.iter_mut() {
+            let at_top = path.as_os_str().is_empty();
+            if at_top || entry.is_whiteout() || entry.is_directory() && implied(path) {
+                entry.mtime = (0, 0);
+            }
+        }
+    }
+    let differences = peers::differences(&ours, &theirs);
+    assert!(differences.is_empty(), "ours / theirs, {layer:?}:\n{}", differences.join("\n"));
+    ours
+}
+
+/// What real images seldom have: devices, capabilities, implied parents, opaque directories.
+#[test]
+fn corners_are_unpacked_as_the_peer_does() {
+    if peers::skipped(&["skopeo", "python3", "unshare"]) {
+        return;
+    }
+    let scratch = peers::scratch();
+    let layout = scratch.path().join("layout");
+    let name = "registry.test/corners:1";
+    let image = peers::corner_image(scratch.path(), &layout, name);
+    let root = Root::new(scratch.path().join("root"));
+    root.bind_container("corners.container", name);
+    root.stage(None, &["--bundle", layout.to_str().unwrap()]).with_result("published");
+    let reference = scratch.path().join("reference");
+    unpack_by_peer(&layout, name, &reference, 0);
+    let diff_ids = texts(&image, "diff_ids");
+    let [lower, upper] = [&diff_ids[..1], &diff_ids[..]];
+    let below = same_tree(&root.store(), &reference, lower, &|path| path != Path::new("etc"));
+    let above = same_tree(&root.store(), &reference, upper, &|path| path != Path::new("whole"));
+    assert_eq!(below[Path::new("other/c")].same_as, Path::new("etc/a"));
+    assert_eq!(above[Path::new("whole")].xattrs["trusted.overlay.opaque"], b"y");
+    assert!(above[Path::new("elsewhere/old")].is_whiteout());
 }
 
 fn staging_again_asks_nobody(bound: &Bound) {

@@ -58,7 +58,7 @@ pub enum Color {
 pub(crate) enum Command {
     /// Show the bindings of a root, and whether their images are there
     List(Rooted),
-    /// Check the images of a root: are they all there, and what they should be?
+    /// Check that the images of a root are all there and whole; --deep reads every file
     Verify(Verify),
     /// Fetch and verify the images of a root and put them into its store
     Stage(Stage),
@@ -94,9 +94,12 @@ pub(crate) struct Stage {
     /// Credentials for registries, in the format of containers-auth.json(5)
     #[arg(long, value_name = "FILE")]
     pub(crate) authfile: Option<PathBuf>,
-    /// Replace a store that was damaged (never one that is in use)
+    /// Read every file of the store that is there, and replace what is damaged (never a store in use)
     #[arg(long)]
     pub(crate) repair: bool,
+    /// Ask again what tags mean; otherwise a tag keeps the digest that it was first staged with
+    #[arg(long)]
+    pub(crate) refresh: bool,
     /// How many layers to fetch at the same time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) jobs: Option<u8>,

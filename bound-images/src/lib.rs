@@ -54,7 +54,11 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
         }
         Some(Ok(exit)) => exit,
         Some(Err(error)) => {
-            render::note(&format!("error: {error:#}"));
+            let denied = error
+                .chain()
+                .any(|cause| kind_of(cause) == Some(std::io::ErrorKind::PermissionDenied));
+            let fix = if denied { "; run it as root" } else { "" };
+            render::note(&format!("error: {error:#}{fix}"));
             Exit::CouldNotLook
         }
     }
@@ -73,4 +77,11 @@ async fn interruptible<T>(work: impl Future<Output = T>) -> Option<T> {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
     }
+}
+
+fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {
+    let plain = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    plain.or_else(|| {
+        cause.downcast_ref::<overlay_store::Error>().and_then(overlay_store::Error::io_kind)
+    })
 }

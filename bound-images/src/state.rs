@@ -107,15 +107,19 @@ fn look_at_store(root: &Root, bindings: &Bindings, host: &Platform) -> anyhow::R
     let record = root
         .read_optional(&format!("{STORE_PATH}/{RECORD_FILE}"), MAX_RECORD)
         .with_context(|| format!("cannot read {}", directory.join(RECORD_FILE).display()))?;
-    let Some(text) = record else {
-        return Ok(match overlay_store::occupant(&directory)? {
-            Occupant::Nothing | Occupant::Empty => StoreState::Absent,
-            Occupant::Something => StoreState::Foreign(format!("it has no {RECORD_FILE}")),
-        });
-    };
-    let (record, unreadable) = match Record::parse(&text) {
-        Ok(record) => (record, None),
-        Err(error) => (Record::new(Vec::new()), Some(record_fault(format!("not valid: {error}")))),
+    let (record, unreadable) = match record.as_deref().map(Record::parse) {
+        Some(Ok(record)) => (record, None),
+        Some(Err(error)) => {
+            (Record::new(Vec::new()), Some(record_fault(format!("not valid: {error}"))))
+        }
+        None => match overlay_store::occupant(&directory)? {
+            Occupant::Nothing | Occupant::Empty => return Ok(StoreState::Absent),
+            Occupant::Ours => (Record::new(Vec::new()), Some(record_fault("missing".to_owned()))),
+            Occupant::Something => {
+                let why = format!("it has no {RECORD_FILE}, nor a layer of ours");
+                return Ok(StoreState::Foreign(why));
+            }
+        },
     };
     let (store, mut damage) = match Store::open(&directory) {
         Ok(store) => {
@@ -252,6 +256,28 @@ impl Held {
                 && record.reference == binding.reference
                 && record.platform == binding.pull.platform(host)
         })
+    }
+
+    /// Reads every file of every layer and adds what is wrong to what a quick check found.
+    ///
+    /// # Errors
+    /// When the store cannot be looked at.
+    pub fn look_deep(&mut self) -> anyhow::Result<()> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        self.damage.extend(overlay_store::check_deep(&self.store, threads)?);
+        self.damage.sort();
+        self.damage.dedup();
+        Ok(())
+    }
+
+    /// Names of the bindings whose image is, or has, the image or layer `id`.
+    #[must_use]
+    pub fn bindings_of(&self, id: &str) -> Vec<&str> {
+        let has = |binding: &&RecordBinding| {
+            binding.image.as_deref() == Some(id)
+                || binding.layers.iter().any(|layer| layer.id == id)
+        };
+        self.record.bindings.iter().filter(has).map(|binding| binding.name.as_str()).collect()
     }
 
     /// Whether nothing is wrong, and every image of the bindings is there, optional ones too.

@@ -303,7 +303,9 @@ impl Check<'_> {
             let named = key.strip_prefix("manifest-").unwrap_or(key);
             let by_name = named.parse::<Digest>().ok();
             if by_name.is_some_and(|wanted| wanted != found) || digests.get(key) != Some(&found) {
-                self.wrong(&image.id, &path, format!("its digest is {found}"));
+                let wanted = by_name.or_else(|| digests.get(key).copied());
+                let wanted = wanted.map_or_else(|| "known".to_owned(), |wanted| wanted.to_string());
+                self.wrong(&image.id, &path, format!("its digest is {found}, should be {wanted}"));
             }
         }
     }

@@ -54,15 +54,14 @@ impl Error {
         )
     }
 
-    /// Whether the disk is full.
+    /// What kind of I/O error is at the bottom of it, where one is.
     #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        let full = |error: &io::Error| {
-            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-        };
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
-            Self::Member { source, .. } | Self::Io { source, .. } => full(source),
-            _ => false,
+            Self::Member { source, .. } | Self::Io { source, .. } | Self::Blob(source) => {
+                Some(source.kind())
+            }
+            Self::Tar(_) | Self::Mismatch { .. } | Self::Invalid(_) => None,
         }
     }
 }
@@ -95,13 +94,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Member { source, .. } | Self::Io { source, .. } | Self::Blob(source) => {
-                Some(source)
-            }
-            Self::Tar(error) => Some(error),
-            Self::Mismatch { .. } | Self::Invalid(_) => None,
-        }
+        // What lies below is part of the text already.
+        None
     }
 }
 

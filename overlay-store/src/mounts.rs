@@ -47,8 +47,10 @@ pub fn user_of(directory: &Path, links: &[String], mountinfo: &str) -> Option<St
         {
             return Some(format!("it is mounted at {}", mount.point));
         }
+        let layers = format!("{path}/overlay/");
         if mount.kind == "overlay"
-            && links.iter().any(|link| mount.options.contains(&format!("l/{link}")))
+            && (mount.options.contains(&layers)
+                || links.iter().any(|link| mount.options.contains(&format!("l/{link}"))))
         {
             return Some(format!("a container runs from it at {}", mount.point));
         }

@@ -30,6 +30,8 @@ pub enum Occupant {
     Nothing,
     /// A store without layers and images, or an empty directory: nothing is lost by replacing it.
     Empty,
+    /// A store with layers that this program unpacked and verified.
+    Ours,
     /// Something else.
     Something,
 }
@@ -62,6 +64,9 @@ pub fn occupant(directory: &Path) -> Result<Occupant> {
         Ok(metadata) if !metadata.is_dir() => return Ok(Occupant::Something),
         Ok(_) => {}
     }
+    if has_layers_of_ours(directory) {
+        return Ok(Occupant::Ours);
+    }
     let known: &[(&str, &[&str])] = &[
         ("", &["overlay", "overlay-layers", "overlay-images"]),
         ("overlay", &["l"]),
@@ -86,6 +91,12 @@ pub fn occupant(directory: &Path) -> Result<Occupant> {
         Ok(_) | Err(Error::Invalid(_)) => Ok(Occupant::Something),
         Err(error) => Err(error),
     }
+}
+
+/// Whether any layer has our marker.
+fn has_layers_of_ours(directory: &Path) -> bool {
+    let entries = fs::read_dir(directory.join("overlay")).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| matches!(crate::layer::verified(&entry.path()), Ok(Some(_))))
 }
 
 /// The content of the file `path`, at most `max` bytes; none when it is not there.

@@ -240,7 +240,7 @@ fn publishing_exchanges() {
     assert_eq!(occupant(&target).unwrap(), Occupant::Nothing);
     publish(&made, &target).unwrap();
     assert!(!made.exists() && target.join("record.json").exists());
-    assert_eq!(occupant(&target).unwrap(), Occupant::Something);
+    assert_eq!(occupant(&target).unwrap(), Occupant::Ours);
     Builder::open(&made).unwrap().finish(&[], &[]).unwrap();
     assert_eq!(occupant(&made).unwrap(), Occupant::Empty, "a skeleton counts as empty");
     publish(&made, &target).unwrap();

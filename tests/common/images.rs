@@ -32,9 +32,10 @@ pub fn files(entries: &[(&str, &str)]) -> Value {
 
 /// A layer that is `size` bytes long even when compressed.
 pub fn noise(name: &str, size: usize) -> Value {
-    let mut state = Digest::of(name.as_bytes()).hex().bytes().fold(1_u64, |sum, byte| {
-        sum.wrapping_mul(31).wrapping_add(u64::from(byte))
-    });
+    let mut state = Digest::of(name.as_bytes())
+        .hex()
+        .bytes()
+        .fold(1_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let text: String = (0..size)
         .map(|_| {
             // xorshift64: the same on every run.

@@ -68,6 +68,12 @@ impl Ran {
         format!("exit {:?}\n--- stdout\n{}--- stderr\n{}", self.code, self.out, self.err)
     }
 
+    /// The lines that tell of errors.
+    pub fn errors(&self) -> String {
+        let lines = self.err.lines().filter(|line| line.starts_with("error"));
+        lines.fold(String::new(), |text, line| text + line + "\n")
+    }
+
     #[track_caller]
     pub fn expect(&self, code: i32, wanted: &[&str]) {
         assert_eq!(self.code, Some(code), "{}", self.all());
@@ -112,7 +118,7 @@ impl World {
         // Others than root look at it as well.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let world = Self { directory };
-        fs::create_dir(world.root()).unwrap();
+        fs::create_dir_all(world.root().join("usr")).unwrap();
         fs::write(world.path("registries.conf"), "").unwrap();
         world
     }
@@ -157,10 +163,7 @@ impl World {
     /// `.container` Quadlets, one per reference.
     pub fn bind_images(&self, images: &[(&str, &str)]) {
         for (name, reference) in images {
-            self.bind(
-                &format!("{name}.container"),
-                format!("[Container]\nImage={reference}\n"),
-            );
+            self.bind(&format!("{name}.container"), format!("[Container]\nImage={reference}\n"));
         }
     }
 
@@ -284,11 +287,7 @@ fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// What differs between two pictures, in a few lines.
 #[track_caller]
-pub fn assert_same(
-    one: &BTreeMap<String, String>,
-    other: &BTreeMap<String, String>,
-    what: &str,
-) {
+pub fn assert_same(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>, what: &str) {
     let mut differences = Vec::new();
     for path in one.keys().chain(other.keys()) {
         if one.get(path) != other.get(path) {

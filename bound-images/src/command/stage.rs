@@ -11,7 +11,7 @@ use crate::render::{self, Style};
 use crate::settings::{self, StageSettings};
 use crate::source::{Kind, Source, SourceError, bundle, registry};
 use crate::stage::{self, Event, StageError};
-use crate::state;
+use crate::state::{self, StoreState};
 
 /// Stages a root.
 ///
@@ -30,11 +30,27 @@ pub(crate) async fn run(
             return Ok(Exit::Usage);
         }
     };
-    let state = state::look(&settings.root)?;
+    if let Some(path) = settings.authfile.as_deref().filter(|path| !path.is_file()) {
+        render::note(&format!("error: the auth file {} is not there", path.display()));
+        return Ok(Exit::Usage);
+    }
+    let mut state = state::look(&settings.root)?;
+    if state.bindings.bindings.is_empty() && !settings.root.join("usr").is_dir() {
+        render::note(&format!(
+            "error: {} is not a root: it has no usr directory",
+            settings.root.display()
+        ));
+        return Ok(Exit::Usage);
+    }
+    if settings.repair
+        && let StoreState::Ours(held) = &mut state.store
+    {
+        held.look_deep()?;
+    }
     let source = match open(&settings, environment) {
         Ok(source) => Arc::new(source),
         Err(error) => {
-            render::note(&format!("error: {error}"));
+            render::note(&format!("error: {}", error.why));
             return Ok(exit_of(&[error]));
         }
     };
@@ -82,7 +98,7 @@ fn exit(error: &StageError) -> Exit {
         StageError::Layers(list) if list.iter().all(|(_, error)| error.is_source_fault()) => {
             Exit::Findings
         }
-        StageError::Layers(_) | StageError::Other(_) => Exit::CouldNotLook,
+        StageError::Layers(_) | StageError::NoSpace(_) | StageError::Other(_) => Exit::CouldNotLook,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::state::{self, State, StoreState};
 /// What is wrong with the store of a root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The binding, image or layer that suffers.
+    /// The bindings that suffer; none where all of them do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The file at fault, below the store.
@@ -37,6 +37,8 @@ pub struct Verdict {
     pub store_id: Option<String>,
     /// How many bindings it has.
     pub bindings: usize,
+    /// Whether the store itself is damaged.
+    pub damaged: bool,
     /// What is wrong with the store.
     pub problems: Vec<Problem>,
     /// What is wrong with the bindings.
@@ -64,10 +66,7 @@ pub async fn run(
 ) -> anyhow::Result<Exit> {
     let mut state = state::look(path)?;
     if deep && let StoreState::Ours(held) = &mut state.store {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        held.damage.extend(overlay_store::check_deep(&held.store, threads)?);
-        held.damage.sort();
-        held.damage.dedup();
+        held.look_deep()?;
     }
     let verdict = judge(state, deep);
     if style.format == crate::cli::Format::Table {
@@ -94,7 +93,7 @@ pub fn judge(state: State, deep: bool) -> Verdict {
             optional,
         };
     let mut store_id = None;
-    let fix = "run `bound-images stage`";
+    let fix = format!("run `bound-images stage --root {}`", state.root.display());
     match &state.store {
         StoreState::Absent if state.bindings.bindings.is_empty() => {}
         StoreState::Absent => {
@@ -110,7 +109,8 @@ pub fn judge(state: State, deep: bool) -> Verdict {
         StoreState::Ours(held) => {
             store_id = Some(held.record.store_id());
             for damage in &held.damage {
-                let subject = Some(damage.subject.as_str()).filter(|subject| !subject.is_empty());
+                let subject = held.bindings_of(&damage.subject).join(", ");
+                let subject = Some(subject.as_str()).filter(|subject| !subject.is_empty());
                 problems.push(problem(subject, Some(&damage.path), damage.why.clone(), false));
             }
             for mismatch in &held.mismatches {
@@ -128,8 +128,9 @@ pub fn judge(state: State, deep: bool) -> Verdict {
         }
     }
     problems.dedup();
+    let damaged = matches!(&state.store, StoreState::Ours(held) if !held.damage.is_empty());
     let (root, bindings) = (state.root, state.bindings.bindings.len());
-    Verdict { root, deep, store_id, bindings, problems, findings: state.bindings.findings }
+    Verdict { root, deep, store_id, bindings, damaged, problems, findings: state.bindings.findings }
 }
 
 /// A skopeo that does not enforce the signature policy is worth knowing of before an upgrade. No

@@ -65,6 +65,29 @@ pub fn bytes(count: u64) -> String {
     if value < 10 { format!("{value}.{} {unit}", rest / 100) } else { format!("{value} {unit}") }
 }
 
+/// `1 image`, `2 images`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Shortens ids and digests for people: the first twelve of 64 hex digits tell them apart.
+pub(crate) fn shorten(text: &str) -> String {
+    let mut out = String::new();
+    let mut run = String::new();
+    for letter in text.chars().chain(std::iter::once('\0')) {
+        if letter.is_ascii_hexdigit() {
+            run.push(letter);
+            continue;
+        }
+        let end = if run.len() == 64 { 12 } else { run.len() };
+        out.push_str(run.get(..end).unwrap_or_default());
+        run.clear();
+        out.push(letter);
+    }
+    out.pop();
+    out
+}
+
 /// Writes lines to standard output. A reader that went away is no error of ours.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -132,6 +155,20 @@ impl<'a> From<&'a Finding> for FindingJson<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_for_people() {
+        let id = "0123456789abcdef".repeat(4);
+        assert_eq!(
+            shorten(&format!("overlay/{id}/diff: {id}")),
+            "overlay/0123456789ab/diff: 0123456789ab"
+        );
+        assert_eq!(shorten("cafe and 12"), "cafe and 12");
+        assert_eq!(
+            (count(1, "image"), count(0, "image")),
+            ("1 image".to_owned(), "0 images".to_owned())
+        );
+    }
 
     #[test]
     fn bytes_for_people() {

@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::table::table;
-use super::{FindingJson, SCHEMA, Style, bytes, finding, note, print, print_json, printable};
+use super::{
+    FindingJson, SCHEMA, Style, bytes, count, finding, note, print, print_json, printable,
+};
 use crate::cli::Format;
 use crate::stage::{Event, LayerPlan, Outcome, Plan, Published, StageError};
 
@@ -87,9 +89,9 @@ fn layer_json(layer: &LayerPlan) -> LayerJson<'_> {
 fn summary(plan: &Plan) -> String {
     let fetch = plan.to_fetch().count();
     format!(
-        "{} images in {} layers: {fetch} to fetch ({}), {} there already",
-        plan.image_count(),
-        plan.layers.len(),
+        "{} in {}: {fetch} to fetch ({}), {} there already",
+        count(plan.image_count(), "image"),
+        count(plan.layers.len(), "layer"),
         bytes(plan.bytes_to_fetch()),
         plan.layers.len() - fetch
     )
@@ -104,7 +106,9 @@ pub fn stage(outcome: &Outcome, style: Style) -> io::Result<()> {
         return print_json(&outcome_json(outcome));
     }
     match outcome {
-        Outcome::NoBindings => print("The root binds no images: nothing to do.\n"),
+        Outcome::NoBindings => {
+            print("Nothing to do: the root has no links in usr/lib/bootc/bound-images.d.\n")
+        }
         Outcome::AlreadyThere(id) => {
             print(&format!("Nothing to do: the store is complete ({}).\n", short(id)))
         }
@@ -152,9 +156,9 @@ fn plan_text(plan: &Plan) -> String {
 fn published_text(published: &Published) -> String {
     let plan = &published.plan;
     let mut out = format!(
-        "Staged {} images ({} layers, {} fetched) in {}, store {}.\n",
-        plan.image_count(),
-        plan.layers.len(),
+        "Staged {} ({}, {} fetched) in {}, store {}.\n",
+        count(plan.image_count(), "image"),
+        count(plan.layers.len(), "layer"),
         bytes(plan.bytes_to_fetch()),
         plan.store.display(),
         short(&published.store_id)
@@ -186,14 +190,19 @@ pub fn stage_failed(error: &StageError, style: Style) {
             }
             Vec::new()
         }
-        StageError::Damaged(damage) => damage.iter().map(ToString::to_string).collect(),
+        StageError::Damaged(damage) => {
+            damage.iter().map(|damage| super::shorten(&damage.to_string())).collect()
+        }
         StageError::Sources(list) => {
             list.iter().map(|(name, error)| format!("{name}: {error}")).collect()
         }
         StageError::Layers(list) => {
             list.iter().map(|(name, error)| format!("{name}: {error}")).collect()
         }
-        StageError::Refused(_) | StageError::NotRoot | StageError::Other(_) => Vec::new(),
+        StageError::Refused(_)
+        | StageError::NoSpace(_)
+        | StageError::NotRoot
+        | StageError::Other(_) => Vec::new(),
     };
     for cause in &causes {
         note(&format!("error: {cause}"));

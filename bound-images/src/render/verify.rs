@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
-use super::{FindingJson, SCHEMA, Style, print, print_json, printable};
+use super::{FindingJson, SCHEMA, Style, print, print_json, printable, shorten};
 use crate::cli::Format;
 use crate::command::verify::Verdict;
 
@@ -50,8 +50,8 @@ fn text(verdict: &Verdict, color: bool) -> String {
         out.push_str(&format!(
             "{}{}{}\n",
             printable(&subject),
-            printable(&place),
-            printable(&problem.why)
+            shorten(&printable(&place)),
+            shorten(&printable(&problem.why))
         ));
     }
     let root = verdict.root.display();
@@ -61,7 +61,13 @@ fn text(verdict: &Verdict, color: bool) -> String {
         (false, _) => {
             let count = verdict.problems.iter().filter(|problem| !problem.optional).count();
             let errors = verdict.findings.iter().filter(|finding| finding.is_error()).count();
-            (format!("{root} is not complete: {} problems", count + errors), "\x1b[31m")
+            let problems = super::count(count + errors, "problem");
+            let fix = if verdict.damaged {
+                format!("; mend the store with `bound-images stage --root {root} --repair`")
+            } else {
+                String::new()
+            };
+            (format!("{root} is not complete: {problems}{fix}"), "\x1b[31m")
         }
     };
     let line = if color { format!("{paint}{word}\x1b[0m\n") } else { format!("{word}\n") };
@@ -69,11 +75,16 @@ fn text(verdict: &Verdict, color: bool) -> String {
 }
 
 fn complete(verdict: &Verdict, count: usize) -> String {
-    let (root, plural) = (verdict.root.display(), if count == 1 { "" } else { "s" });
-    let how = if verdict.deep {
-        "every file as its layer has it"
-    } else {
-        "all there and whole (--deep reads every file)"
+    let (root, bindings) = (verdict.root.display(), super::count(count, "binding"));
+    let missing = verdict.problems.len();
+    let images = match missing {
+        0 => "all images there".to_owned(),
+        missing => format!("{missing} missing, all of them optional"),
     };
-    format!("{root} is complete: {count} binding{plural}, {how}")
+    let how = if verdict.deep {
+        "every file is as its layer has it"
+    } else {
+        "layers not read again (--deep does)"
+    };
+    format!("{root} is complete: {bindings}, {images}, {how}")
 }

@@ -105,7 +105,11 @@ fn text(path: &Path) -> io::Result<String> {
 
 /// Lays one fragment over what is known so far.
 fn merge(config: &mut Config, text: &str) -> anyhow::Result<()> {
-    let fragment: Fragment = toml::from_str(text)?;
+    let fragment: Fragment = toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
+        anyhow::anyhow!("line {line}: {}", error.message())
+    })?;
     if let Some(jobs) = fragment.jobs {
         if !(1..=16).contains(&jobs) {
             bail!("jobs = {jobs}: must be 1 to 16");

@@ -16,8 +16,10 @@ pub struct StageSettings {
     pub bundle: Option<PathBuf>,
     /// Only plan.
     pub dry_run: bool,
-    /// Replace a damaged store.
+    /// Read every file of the store that is there, and replace what is damaged.
     pub repair: bool,
+    /// Resolve tags again.
+    pub refresh: bool,
     /// An auth file named by the operator.
     pub authfile: Option<PathBuf>,
     /// Layers fetched at the same time.
@@ -44,6 +46,7 @@ impl StageSettings {
             bundle: typed.bundle,
             dry_run: typed.dry_run,
             repair: typed.repair,
+            refresh: typed.refresh,
             authfile: typed.authfile.or(config.authfile),
             jobs: typed.jobs.map(usize::from).or(config.jobs).unwrap_or(DEFAULT_JOBS),
             stall_timeout: config.stall_timeout.unwrap_or(DEFAULT_STALL_TIMEOUT),

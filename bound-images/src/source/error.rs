@@ -44,6 +44,12 @@ impl Kind {
         matches!(self, Self::Network | Self::RateLimited | Self::Server | Self::Stalled)
     }
 
+    /// Whether no image at all can be had on this machine as it is.
+    #[must_use]
+    pub fn is_installation(self) -> bool {
+        matches!(self, Self::SkopeoMissing | Self::SkopeoTooOld)
+    }
+
     /// What a person can do about it.
     fn fix(self) -> &'static str {
         match self {

@@ -60,7 +60,7 @@ impl Retries {
             match attempt().await {
                 Err(refusal) if refusal.kind.is_retryable() && number < self.count => {
                     let delay = self.delay_before(number, random_byte());
-                    log::warn!("{what}: {}; trying again in {delay:.1?}", refusal.why);
+                    log::info!("{what}: {}; trying again in {delay:.1?}", refusal.why);
                     tokio::time::sleep(delay).await;
                     number += 1;
                 }

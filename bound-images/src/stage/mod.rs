@@ -57,6 +57,8 @@ pub enum StageError {
     Damaged(Vec<Damage>),
     /// What is there must not be touched, or the place is unfit: why, and what to do.
     Refused(String),
+    /// The disk has no room for it: how much is needed, how much is free.
+    NoSpace(String),
     /// Unpacking needs rights that this process has not.
     NotRoot,
     /// Images could not be had, by binding.
@@ -72,26 +74,23 @@ impl fmt::Display for StageError {
         match self {
             Self::Bindings(findings) => {
                 let errors = findings.iter().filter(|finding| finding.is_error()).count();
-                write!(
-                    f,
-                    "nothing was staged: {errors} of its bindings' problems must be solved first"
-                )
+                let problems = crate::render::count(errors, "problem");
+                write!(f, "nothing was staged: the root's bindings have {problems}; solve that first")
             }
             Self::Damaged(damage) => write!(
                 f,
-                "nothing was staged: the store that is there is damaged in {} places; look at it with \
-                 `bound-images verify`, then stage again with --repair",
-                damage.len()
+                "nothing was staged: the store that is there is damaged ({}); stage with --repair to replace it",
+                crate::render::count(damage.len(), "place")
             ),
             Self::NotRoot => f.write_str(
                 "nothing was staged: layers hold files of many owners and device nodes: run it as root (a dry run needs no root)",
             ),
-            Self::Refused(why) => write!(f, "nothing was staged: {why}"),
+            Self::Refused(why) | Self::NoSpace(why) => write!(f, "nothing was staged: {why}"),
             Self::Sources(list) => {
-                write!(f, "nothing was staged: {} of the images could not be had", list.len())
+                write!(f, "nothing was staged: {} could not be had", crate::render::count(list.len(), "image"))
             }
             Self::Layers(list) => {
-                write!(f, "nothing was staged: {} of the layers could not be stored", list.len())
+                write!(f, "nothing was staged: {} could not be stored", crate::render::count(list.len(), "layer"))
             }
             Self::Other(error) => write!(f, "nothing was staged: {error:#}"),
         }
@@ -129,14 +128,14 @@ pub async fn stage(
     for finding in findings {
         observer(Event::Finding(&finding));
     }
-    if state.bindings.bindings.is_empty() {
-        return Ok(Outcome::NoBindings);
-    }
     let held = match &state.store {
-        StoreState::Ours(held) if held.is_whole() => {
+        StoreState::Ours(held) if held.is_whole() && !settings.refresh => {
             return Ok(Outcome::AlreadyThere(held.record.store_id()));
         }
         StoreState::Ours(held) => Some(held.as_ref()),
+        StoreState::Absent | StoreState::Foreign(_) if state.bindings.bindings.is_empty() => {
+            return Ok(Outcome::NoBindings);
+        }
         StoreState::Absent => None,
         StoreState::Foreign(why) => {
             return Err(StageError::Refused(format!(

@@ -104,8 +104,8 @@ impl Place {
         if u64::try_from(statfs.f_type).is_ok_and(|kind| kind == OVERLAYFS) {
             return Err(StageError::Refused(format!(
                 "{shown} is on overlayfs, as in a running container build: a store there cannot hold whiteouts. \
-                 Leave the links in the image (the host stages them at its next upgrade), or stage the finished \
-                 root from outside, where it is a plain directory or a mounted disk image"
+                 Leave only the links in the image, and stage the finished root from outside, where it is a \
+                 plain directory or a mounted disk image"
             )));
         }
         let statvfs = rustix::fs::statvfs(&self.existing)
@@ -143,7 +143,7 @@ impl Place {
         if needed <= available {
             return Ok(());
         }
-        Err(StageError::Refused(format!(
+        Err(StageError::NoSpace(format!(
             "the layers need at least {} on {}, {} are free",
             crate::render::bytes(needed),
             self.existing.display(),

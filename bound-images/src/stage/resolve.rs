@@ -69,10 +69,12 @@ pub(super) async fn all(
     observer: &Observer,
 ) -> Result<Answers, StageError> {
     let mut known = match work {
-        Some(work) => read(&work.resolved())?,
-        None => Vec::new(),
+        Some(work) if !settings.refresh => read(&work.resolved())?,
+        _ => Vec::new(),
     };
-    known.extend(recorded(held));
+    if !settings.refresh {
+        known.extend(recorded(held));
+    }
     let bindings = &state.bindings.bindings;
     let mut waiting: Vec<(String, Request)> = bindings
         .iter()
@@ -112,7 +114,8 @@ pub(super) async fn all(
                 known.push(Resolution { reference, platform, digest });
                 answers.images.insert(name, Answer { request, image: Arc::new(image), ids });
             }
-            Err(error) if !binding.required => {
+            // A machine without skopeo is not an image that cannot be had.
+            Err(error) if !binding.required && !error.kind.is_installation() => {
                 observer(Event::Unavailable { binding: &name, why: error.to_string() });
                 answers.failed.insert(name, error);
             }
