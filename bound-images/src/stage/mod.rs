@@ -204,7 +204,7 @@ fn make_plan(
             there.insert(id, (Action::Keep, layer.size));
         } else if let Some(held) = held
             && let Some(layer) = held.store.layers.iter().find(|layer| layer.id == id)
-            && !held.damage.iter().any(|damage| damage.subject == id || damage.subject.is_empty())
+            && !held.damage.iter().any(|damage| damage.subject == id)
         {
             there.insert(id, (Action::Link, layer.size.unwrap_or_default()));
         }
