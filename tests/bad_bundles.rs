@@ -181,6 +181,10 @@ const HOSTILE: &[(&str, &str)] = &[
     (r#"[{"path": "h", "type": "hardlink", "link": "../../../etc/passwd"}]"#, "\"h\""),
     (r#"[{"path": "h", "type": "hardlink", "link": "nowhere"}]"#, "nowhere"),
     (r#"[{"path": "a", "content": "x"}, {"path": "a/escape", "content": "x"}]"#, "a/escape"),
+    (
+        r#"[{"path": "up", "type": "symlink", "link": "../../none"}, {"path": "up/x", "content": ""}]"#,
+        "up/x",
+    ),
     (r#"[{"path": ".wh..", "content": ""}]"#, ".wh.."),
     (r#"[{"path": "d/.wh...", "content": ""}]"#, ".wh..."),
 ];
@@ -224,7 +228,7 @@ fn a_link_in_a_layer_never_leads_out_of_it() {
         make(&world, GOOD, &[layer], &[]);
         world.bind_images(&[("good", GOOD)]);
         let ran = world.stage(&[]);
-        assert!(matches!(ran.code, Some(0 | 1)), "{}", ran.all());
+        assert!(ran.code.is_some(), "{}", ran.all());
         assert_eq!(fs::read_to_string(&outside).unwrap(), "x", "written through a link");
         for path in ["/bound-images-escape", "/usr/lib/bound-images-escape"] {
             assert!(!std::path::Path::new(path).exists(), "{path}");

@@ -79,9 +79,12 @@ fn real_images() {
     let mut bound = bind_debian(scratch.path());
     bound.root.stage(Some(&bound.registry), &[]).with_result("published");
     each_blob_was_asked_for_once(&bound);
+    let before = peers::tree(&bound.root.store());
     podman_lists_and_inspects(&bound);
     podman_runs(&bound);
     skopeo_copies_out(&bound, scratch.path());
+    let changed = peers::differences(&before, &peers::tree(&bound.root.store()));
+    assert!(changed.is_empty(), "using the store changed it:\n{}", changed.join("\n"));
     trees_are_those_the_peer_unpacks(&bound, scratch.path());
     staging_again_asks_nobody(&bound);
     a_changed_binding_links_the_rest(&mut bound, scratch.path());
