@@ -83,8 +83,9 @@ impl ImageState {
 pub fn look(path: &Path) -> anyhow::Result<State> {
     let root =
         Root::open(path).with_context(|| format!("cannot open the root {}", path.display()))?;
-    let bindings = binding::read(&root)?;
+    let mut bindings = binding::read(&root)?;
     let host = Platform::host();
+    bindings.findings.extend(binding::check_conflicts(&bindings.bindings, &host));
     let store = look_at_store(&root, &bindings, &host)?;
     Ok(State { root: path.to_owned(), bindings, host, store })
 }
@@ -103,6 +104,12 @@ pub fn store_path(root: &Root) -> anyhow::Result<Option<PathBuf>> {
 }
 
 fn look_at_store(root: &Root, bindings: &Bindings, host: &Platform) -> anyhow::Result<StoreState> {
+    match root.dir(STORE_PATH) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Ok(StoreState::Foreign(format!("{STORE_PATH} is not a directory")));
+        }
+        _ => {}
+    }
     let Some(directory) = store_path(root)? else { return Ok(StoreState::Absent) };
     let record = root
         .read_optional(&format!("{STORE_PATH}/{RECORD_FILE}"), MAX_RECORD)
@@ -268,6 +275,13 @@ impl Held {
         self.damage.sort();
         self.damage.dedup();
         Ok(())
+    }
+
+    /// A layer that nothing is known against.
+    #[must_use]
+    pub fn sound_layer(&self, id: &str) -> Option<&overlay_store::LayerEntry> {
+        let hurt = self.damage.iter().any(|damage| damage.subject == id);
+        self.store.layers.iter().find(|layer| layer.id == id).filter(|_| !hurt)
     }
 
     /// Names of the bindings whose image is, or has, the image or layer `id`.

@@ -53,15 +53,39 @@ fn unsupported(name: &str) -> io::Error {
 /// Counts and hashes what passes through.
 pub(crate) struct Hashed<R> {
     source: R,
-    pub(crate) hasher: Hasher,
-    limit: u64,
-    what: &'static str,
+    hasher: Hasher,
+    limit: Limit,
+}
+
+/// How much may pass, in bytes, and whose fault more of it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Limit {
+    /// What the source promised.
+    Promised(u64),
+    /// What the disk has room for: a bomb costs no more than that.
+    Room(u64),
+}
+
+impl Limit {
+    fn check(self, length: u64) -> io::Result<()> {
+        match self {
+            Self::Promised(limit) if length > limit => {
+                let why = format!("it is larger than the {limit} bytes promised");
+                Err(io::Error::new(io::ErrorKind::FileTooLarge, why))
+            }
+            Self::Room(limit) if length > limit => {
+                let why = format!("unpacked, it is larger than the {limit} bytes that are free");
+                Err(io::Error::new(io::ErrorKind::StorageFull, why))
+            }
+            Self::Promised(_) | Self::Room(_) => Ok(()),
+        }
+    }
 }
 
 impl<R> Hashed<R> {
-    /// Stops with an error after `limit` bytes, so that a bomb costs no more than that.
-    pub(crate) fn new(source: R, limit: u64, what: &'static str) -> Self {
-        Self { source, hasher: Hasher::default(), limit, what }
+    /// Stops with an error beyond the limit.
+    pub(crate) fn new(source: R, limit: Limit) -> Self {
+        Self { source, hasher: Hasher::default(), limit }
     }
 }
 
@@ -79,10 +103,7 @@ impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(buffer)?;
         self.hasher.update(buffer.get(..count).unwrap_or_default());
-        if self.hasher.length() > self.limit {
-            let why = format!("the {} is larger than {} bytes", self.what, self.limit);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
-        }
+        self.limit.check(self.hasher.length())?;
         Ok(count)
     }
 }

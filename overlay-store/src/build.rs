@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_digest::Digest;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 
 use crate::error::{During, Error, Expected, Result};
 use crate::json::{self, ImageEntry, LayerEntry, data_file_name};
@@ -57,16 +57,13 @@ impl Builder {
             ("overlay-images", 0o700),
         ] {
             let path = directory.join(name);
+            let path = if name.is_empty() { directory.to_owned() } else { path };
             let make = || match fs::DirBuilder::new().mode(mode).create(&path) {
-                // What is there may come with a root that we do not trust: never walk its links.
-                Err(error)
-                    if error.kind() == io::ErrorKind::AlreadyExists && is_directory(&path) =>
-                {
-                    Ok(())
-                }
-                other => {
-                    other.and_then(|()| Ok(rustix::fs::chmod(&path, Mode::from_raw_mode(mode))?))
-                }
+                Ok(()) => own(&path, mode),
+                // What is there may come with a root that we do not trust: never walk its links,
+                // and let nobody else in.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => own(&path, mode),
+                Err(error) => Err(error),
             };
             make().during(|| format!("make {}", path.display()))?;
         }
@@ -104,6 +101,42 @@ impl Builder {
         }
         let has_split = is_file(&directory.join(SPLIT)) || is_file(&self.split_path(id));
         Ok(layer::verified(&directory)?.filter(|layer| layer.id == id && has_split))
+    }
+
+    /// Like [`Builder::layer`], but every file of the layer is read and compared first: what lies
+    /// here may have been changed since, or have come with a root that we do not trust. A layer
+    /// that is not what its marker says is removed.
+    ///
+    /// # Errors
+    /// When the disk is at fault.
+    pub fn proved_layer(
+        &self,
+        ids: &[String],
+        index: usize,
+        diff_id: Digest,
+    ) -> Result<Option<Layer>> {
+        let (Some(id), below) = (ids.get(index), ids.get(..index).unwrap_or_default()) else {
+            return Ok(None);
+        };
+        let Some(layer) = self.layer(id)? else { return Ok(None) };
+        let directory = self.layer_directory(id);
+        let inside = directory.join(SPLIT);
+        let split = if is_file(&inside) { inside } else { self.split_path(id) };
+        let proved = layer.diff_id == diff_id
+            && layer.parent.as_ref() == below.last()
+            && layer::frame_is_right(&directory, id, below)
+            && crate::deep::compare_layer(
+                &directory.join("diff"),
+                &split,
+                Some(layer.size),
+                Some(diff_id),
+            )
+            .is_ok_and(|differences| differences.is_empty());
+        if proved {
+            return Ok(Some(layer));
+        }
+        self.discard(id)?;
+        Ok(None)
     }
 
     /// Unpacks a layer (see [`layer::write`]); what a crash left of it is removed first.
@@ -354,6 +387,14 @@ fn children(directory: &Path) -> Result<Vec<PathBuf>> {
     list().during(|| format!("list {}", directory.display()))
 }
 
+/// Makes a directory ours: the owner and the mode, unless it is a link or no directory.
+fn own(path: &Path, mode: u32) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty())?;
+    rustix::fs::fchown(&fd, Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT))?;
+    Ok(rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?)
+}
+
 fn is_directory(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
@@ -369,17 +410,13 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a directory with all in it, or a file; nothing when it is not there.
+/// Removes a directory of any depth with all in it, or a file; nothing when it is not there.
+/// What is mounted in it is left alone: then it fails.
 ///
 /// # Errors
 /// When something in it cannot be removed.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    let remove = || match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match remove() {
+    match crate::below::remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other.during(|| format!("remove {}", path.display())),
     }

@@ -19,6 +19,8 @@ use crate::{id, layer};
 const MAX_DATA: u64 = 32 << 20;
 /// The largest `lower` file: 500 layers.
 const MAX_LOWER: u64 = 1 << 16;
+/// The most layers below one another: overlayfs mounts 500.
+const MAX_DEPTH: usize = 500;
 
 /// One thing that is wrong in a store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -167,11 +169,11 @@ impl Check<'_> {
                 );
                 return None;
             };
-            if links.len() > layers.len() {
+            if links.len() > layers.len().min(MAX_DEPTH) {
                 self.wrong(
                     id,
                     "overlay-layers/layers.json",
-                    "the layers below it go round in a circle",
+                    "more than 500 layers are below it, or they go round in a circle",
                 );
                 return None;
             }

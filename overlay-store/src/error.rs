@@ -48,10 +48,17 @@ impl Error {
     /// Whether the bytes of the source are at fault, not this machine.
     #[must_use]
     pub fn is_source_fault(&self) -> bool {
-        matches!(
-            self,
-            Self::Mismatch { .. } | Self::Tar(tar::Error::Malformed { .. }) | Self::Blob(_)
-        )
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match self {
+            Self::Mismatch { .. } | Self::Tar(tar::Error::Malformed { .. }) | Self::Blob(_) => true,
+            // A path that cannot be made is the layer's; a disk that is full or broken is ours.
+            Self::Member { source, .. } => {
+                let broken = source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
+                !broken
+                    && !matches!(source.kind(), QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+            }
+            Self::Tar(tar::Error::Io(_)) | Self::Io { .. } | Self::Invalid(_) => false,
+        }
     }
 
     /// What kind of I/O error is at the bottom of it, where one is.
@@ -102,7 +109,10 @@ impl std::error::Error for Error {
 impl From<tar::Error> for Error {
     fn from(error: tar::Error) -> Self {
         match error {
-            // The decoder below the reader speaks through I/O errors.
+            // The decoder and the limits below the reader speak through I/O errors.
+            tar::Error::Io(source) if source.kind() == io::ErrorKind::StorageFull => {
+                Self::Io { action: "unpack the layer".to_owned(), source }
+            }
             tar::Error::Io(error) => Self::Blob(error),
             error @ tar::Error::Malformed { .. } => Self::Tar(error),
         }

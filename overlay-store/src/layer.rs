@@ -11,7 +11,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use oci_digest::Digest;
@@ -19,7 +19,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::blob::{Compression, Decoder, Hashed};
+use crate::blob::{Compression, Decoder, Hashed, Limit};
 use crate::error::{During, Error, Expected, Result, expect};
 use crate::split::{self, Checksum};
 use crate::tar;
@@ -31,6 +31,8 @@ pub const VERIFIED: &str = "verified";
 pub(crate) const SPLIT: &str = "tar-split.gz";
 /// The largest marker that is read, in bytes: sets of owners make up most of it.
 const MAX_MARKER: u64 = 4 << 20;
+/// The most owners and groups of one layer: they are part of its marker and of `layers.json`.
+const MAX_OWNERS: usize = 100_000;
 
 /// What is known of a layer once it was unpacked and verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +79,8 @@ pub fn verified(directory: &Path) -> Result<Option<Layer>> {
 /// Unpacks the layer number `index` of an image with the layer ids `ids` (base first) into the new
 /// directory `directory`, reading its blob from `blob`, and verifies size, digest and diff id.
 ///
-/// `max_size` bounds the uncompressed stream, in bytes. Memory does not grow with the layer.
+/// `max_size` bounds the uncompressed stream and the directories made, in bytes. Memory does not
+/// grow with the size of the layer; it does with the number of directories (40 bytes each).
 ///
 /// # Errors
 /// Anything of [`Error`]; then the directory is left without its marker, to be removed.
@@ -92,17 +95,27 @@ pub fn write(
     let (Some(id), below) = (ids.get(index), ids.get(..index).unwrap_or_default()) else {
         return Err(Error::Invalid(format!("no layer number {index}")));
     };
-    let frame = Frame::make(directory, id, below)?;
-    let blob = Hashed::new(blob, expected.size, "blob");
+    let frame = Frame::make(directory, id, below, max_size)?;
+    let blob = Hashed::new(blob, Limit::Promised(expected.size));
     let (decoder, compression) = Decoder::new(blob).map_err(Error::Blob)?;
-    let stream = Hashed::new(decoder, max_size, "uncompressed layer");
+    let stream = Hashed::new(decoder, Limit::Room(max_size));
     let mut reader = tar::Reader::new(BufReader::with_capacity(1 << 18, stream));
-    let finished = unpack(&mut reader, &frame)?;
-    let (stream, (blob, ended)) = {
-        let stream = reader.into_source().into_inner();
-        let (hasher, decoder) = stream.into_parts();
-        (hasher, decoder.into_source().map_err(Error::Blob)?)
+    let unpacked = unpack(&mut reader, &frame);
+    let (stream, decoder) = reader.into_source().into_inner().into_parts();
+    let source = decoder.into_source().map_err(Error::Blob);
+    let finished = match unpacked {
+        Ok(finished) => finished,
+        Err(error) => {
+            // Bytes that make no sense are most often not the promised ones: that is told first.
+            if error.is_source_fault()
+                && let Ok((blob, _)) = source
+            {
+                is_promised(blob, expected)?;
+            }
+            return Err(error);
+        }
     };
+    let (blob, ended) = source?;
     let (blob, _) = blob.into_parts();
     if !ended {
         return Err(Error::Invalid("bytes follow the end of the compressed layer".to_owned()));
@@ -111,6 +124,11 @@ pub fn write(
     expect("blob digest", &expected.blob, &blob.finish())?;
     let size = stream.length();
     expect("diff id", &expected.diff_id, &stream.finish())?;
+    if finished.uids.len() + finished.gids.len() > MAX_OWNERS {
+        return Err(Error::Invalid(format!(
+            "the layer has more than {MAX_OWNERS} owners and groups"
+        )));
+    }
     let layer = Layer {
         id: id.clone(),
         parent: below.last().cloned(),
@@ -126,14 +144,49 @@ pub fn write(
     Ok(layer)
 }
 
+/// Reads the rest of a blob and compares its size and digest with what was promised.
+fn is_promised<R: Read>(mut blob: Hashed<R>, expected: &Expected) -> Result<()> {
+    io::copy(&mut blob, &mut io::sink()).map_err(Error::Blob)?;
+    let (hasher, _) = blob.into_parts();
+    expect("blob size", &expected.size, &hasher.length())?;
+    expect("blob digest", &expected.blob, &hasher.finish())
+}
+
+/// Whether `link`, `lower` and the directories of a layer are as they are written.
+pub(crate) fn frame_is_right(directory: &Path, id: &str, below: &[String]) -> bool {
+    let is = |name: &str, text: Option<String>| {
+        crate::read::bytes(&directory.join(name), 1 << 16)
+            .is_ok_and(|found| found == text.map(String::into_bytes))
+    };
+    let is_directory = |name: &&str| {
+        fs::symlink_metadata(directory.join(name)).is_ok_and(|metadata| metadata.is_dir())
+    };
+    let root = fs::symlink_metadata(directory.join("diff"));
+    let root_is_right =
+        root.is_ok_and(|root| (root.mode() & 0o7777, root.uid(), root.gid()) == (0o555, 0, 0));
+    is("link", Some(crate::id::link_id(id)))
+        && is("lower", lower(below))
+        && root_is_right
+        && ["diff", "empty", "work", "merged"].iter().all(is_directory)
+}
+
+/// The content of `lower`: link ids of the layers below, nearest first; none for a base layer.
+fn lower(below: &[String]) -> Option<String> {
+    let links: Vec<String> =
+        below.iter().rev().map(|id| format!("l/{}", crate::id::link_id(id))).collect();
+    (!links.is_empty()).then(|| links.join(":"))
+}
+
 /// The directory of a layer that is being written.
 struct Frame<'a> {
     directory: &'a Path,
+    /// Bytes that the layer may take on disk.
+    room: u64,
 }
 
 impl<'a> Frame<'a> {
-    fn make(directory: &'a Path, id: &str, below: &[String]) -> Result<Self> {
-        let frame = Self { directory };
+    fn make(directory: &'a Path, id: &str, below: &[String], room: u64) -> Result<Self> {
+        let frame = Self { directory, room };
         for name in ["", "diff", "aside", "empty", "work", "merged"] {
             let path = directory.join(name);
             fs::DirBuilder::new()
@@ -142,10 +195,8 @@ impl<'a> Frame<'a> {
                 .during(|| format!("make {}", path.display()))?;
         }
         frame.file("link", crate::id::link_id(id).as_bytes(), 0o644)?;
-        if !below.is_empty() {
-            let lower: Vec<String> =
-                below.iter().rev().map(|id| format!("l/{}", crate::id::link_id(id))).collect();
-            frame.file("lower", lower.join(":").as_bytes(), 0o644)?;
+        if let Some(lower) = lower(below) {
+            frame.file("lower", lower.as_bytes(), 0o644)?;
         }
         Ok(frame)
     }
@@ -170,7 +221,7 @@ impl<'a> Frame<'a> {
 
     fn complete(&self, layer: &Layer) -> Result<()> {
         let aside = self.directory.join("aside");
-        fs::remove_dir_all(&aside).during(|| format!("remove {}", aside.display()))?;
+        crate::below::remove(&aside).during(|| format!("remove {}", aside.display()))?;
         let diff = self.open("diff")?;
         let action = || format!("complete {}", self.directory.display());
         // Podman's base layers are 0555, and children take it from their parent.
@@ -194,7 +245,7 @@ fn unpack<R: io::BufRead>(reader: &mut tar::Reader<R>, frame: &Frame<'_>) -> Res
         .open(&path)
         .during(writing)?;
     let mut split = split::Writer::new(BufWriter::with_capacity(1 << 16, file));
-    let mut unpacker = Unpacker::new(frame.open("diff")?, frame.open("aside")?);
+    let mut unpacker = Unpacker::new(frame.open("diff")?, frame.open("aside")?, frame.room);
     while let Some(member) = reader.member()? {
         split.segment(&reader.take_raw()).during(writing)?;
         let fault = |source| Error::Member {
@@ -284,8 +335,7 @@ fn rewrite(directory: &Path, replaced: &Replaced) -> io::Result<()> {
 fn in_place(directory: &Path, path: &[u8]) -> io::Result<File> {
     let diff = File::open(directory.join("diff"))?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let strict = rustix::fs::ResolveFlags::BENEATH | rustix::fs::ResolveFlags::NO_SYMLINKS;
-    Ok(rustix::fs::openat2(&diff, path, flags, Mode::empty(), strict).map(File::from)?)
+    Ok(crate::below::open(&diff, path, flags, crate::below::STRICT).map(File::from)?)
 }
 
 fn copy_raw(

@@ -16,6 +16,7 @@
 //! Two runs over the same images give the same bytes, modes and times. This crate knows nothing
 //! of Quadlets, roots or registries: it takes bytes and digests.
 
+mod below;
 mod blob;
 mod build;
 mod check;

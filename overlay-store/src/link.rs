@@ -5,10 +5,9 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, XattrFlags,
-};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
+use crate::below::{self, DIRECTORY, STRICT};
 use crate::error::{During, Result};
 use crate::layer;
 
@@ -79,9 +78,7 @@ fn copy(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
 }
 
 fn open(root: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(root, path, flags, Mode::empty(), strict)?)
+    Ok(below::open(root, path, DIRECTORY, STRICT)?)
 }
 
 fn attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {

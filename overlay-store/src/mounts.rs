@@ -1,10 +1,15 @@
 //! Whether something uses a store right now.
 
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
 
 /// What `/proc/self/mountinfo` says of one mount (`proc_pid_mountinfo(5)`).
 struct Mount<'a> {
+    id: u64,
     device: &'a str,
     root: String,
     point: String,
@@ -15,47 +20,69 @@ struct Mount<'a> {
 /// Says in words what uses the store at `directory`: a mount on it or of it, or a container whose
 /// root file system is made of its layers (`links` are the link ids of those).
 ///
-/// `mountinfo` is the text of that file. None when nothing does.
-#[must_use]
-pub fn user_of(directory: &Path, links: &[String], mountinfo: &str) -> Option<String> {
-    let device = directory.metadata().ok().map(|metadata| {
-        let device = metadata.dev();
-        format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device))
-    });
-    let path = directory.to_string_lossy();
+/// `mountinfo` is the text of that file. None when nothing in this mount namespace does.
+///
+/// # Errors
+/// When the directory cannot be looked at, though it is there.
+pub fn user_of(directory: &Path, links: &[String], mountinfo: &str) -> io::Result<Option<String>> {
     let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(parse).collect();
+    let place = match Place::of(directory) {
+        Ok(place) => place,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(user(&place, links, &mounts))
+}
+
+/// Where a directory is, as mountinfo names it.
+struct Place {
+    /// Its path with all links resolved: mountinfo knows no others.
+    path: String,
+    /// The mount that holds it.
+    mount: u64,
+}
+
+impl Place {
+    fn of(directory: &Path) -> Result<Self, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(directory, flags, Mode::empty())?;
+        let path = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
+        // Not the device number: on btrfs that of a directory is not the one in mountinfo.
+        let stat = rustix::fs::statx(&fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+        Ok(Self { path: path.to_string_lossy().into_owned(), mount: stat.stx_mnt_id })
+    }
+}
+
+fn user(place: &Place, links: &[String], mounts: &[Mount<'_>]) -> Option<String> {
+    let path = place.path.as_str();
+    let holder = mounts.iter().find(|mount| mount.id == place.mount);
     // Where the directory lies on its own file system, told by the mount that holds it.
-    let inside = mounts
-        .iter()
-        .filter(|mount| Some(mount.device) == device.as_deref() && below(&path, &mount.point))
-        .max_by_key(|mount| mount.point.len())
-        .map(|mount| {
-            join(
-                &mount.root,
-                path.strip_prefix(mount.point.trim_end_matches('/')).unwrap_or_default(),
-            )
-        });
-    for mount in &mounts {
-        if below(&mount.point, &path) {
+    let inside = holder.map(|holder| {
+        join(
+            &holder.root,
+            path.strip_prefix(holder.point.trim_end_matches('/')).unwrap_or_default(),
+        )
+    });
+    let layers = format!("{path}/overlay/");
+    for mount in mounts {
+        if below(&mount.point, path) {
             return Some(format!("{} is mounted on it", mount.point));
         }
-        let same_device = Some(mount.device) == device.as_deref();
-        if same_device
-            && inside
-                .as_deref()
-                .is_some_and(|inside| mount.root != "/" && below(&mount.root, inside))
-        {
+        let same_device = holder.is_some_and(|holder| holder.device == mount.device);
+        if same_device && inside.as_deref().is_some_and(|inside| is_part(&mount.root, inside)) {
             return Some(format!("it is mounted at {}", mount.point));
         }
-        let layers = format!("{path}/overlay/");
-        if mount.kind == "overlay"
-            && (mount.options.contains(&layers)
-                || links.iter().any(|link| mount.options.contains(&format!("l/{link}"))))
-        {
+        let by_link = || links.iter().any(|link| mount.options.contains(&format!("l/{link}")));
+        if mount.kind == "overlay" && (mount.options.contains(&layers) || by_link()) {
             return Some(format!("a container runs from it at {}", mount.point));
         }
     }
     None
+}
+
+/// Whether what is mounted (`root`) is the directory or a part of it.
+fn is_part(root: &str, directory: &str) -> bool {
+    root != "/" && below(root, directory)
 }
 
 /// Whether `path` is `top` or below it.
@@ -71,12 +98,13 @@ fn join(root: &str, rest: &str) -> String {
 fn parse(line: &str) -> Option<Mount<'_>> {
     let (before, after) = line.split_once(" - ")?;
     let mut before = before.split(' ');
-    let device = before.nth(2)?;
+    let id = before.next()?.parse().ok()?;
+    let device = before.nth(1)?;
     let (root, point) = (unescape(before.next()?), unescape(before.next()?));
     let mut after = after.split(' ');
     let kind = after.next()?;
     let options = unescape(after.nth(1).unwrap_or_default());
-    Some(Mount { device, root, point, kind, options })
+    Some(Mount { id, device, root, point, kind, options })
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.
@@ -90,29 +118,52 @@ mod tests {
 
     #[test]
     fn users_are_found() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().to_str().unwrap();
-        let device = directory.path().metadata().unwrap().dev();
-        let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
-        let top = format!("1 0 {device} / / rw - ext4 /dev/x rw\n");
+        let place = Place { path: "/srv/store".to_owned(), mount: 5 };
         let links = ["ABC".to_owned()];
-        let found = |more: &str| user_of(directory.path(), &links, &format!("{top}{more}"));
+        let top = "1 0 0:7 / / rw - ext4 /dev/x rw\n5 1 0:8 /sub /srv rw - btrfs /dev/y rw\n";
+        let found = |more: &str| {
+            let text = format!("{top}{more}");
+            let mounts: Vec<Mount<'_>> = text.lines().filter_map(parse).collect();
+            user(&place, &links, &mounts)
+        };
         assert_eq!(found(""), None);
         assert!(
-            found(&format!("2 1 {device} {path} /mnt/a\\040b rw - ext4 /dev/x rw"))
+            found("6 1 0:8 /sub/store /mnt/a\\040b rw - btrfs /dev/y rw")
                 .unwrap()
                 .contains("/mnt/a b")
         );
+        assert!(found("6 1 0:8 /sub/store/overlay /m rw - btrfs /dev/y rw").is_some());
         assert!(
-            found(&format!("2 1 0:9 / {path}/overlay rw - tmpfs t rw"))
+            found("6 1 0:9 / /srv/store/overlay rw - tmpfs t rw")
                 .unwrap()
                 .contains("mounted on it")
         );
         assert!(
-            found("2 1 0:9 / /c/merged rw - overlay overlay rw,lowerdir=/s/l/ABC:l/DEF,upperdir=u")
+            found("6 1 0:9 / /c/merged rw - overlay overlay rw,lowerdir=/s/l/ABC:l/DEF,upperdir=u")
                 .is_some()
         );
-        assert_eq!(found(&format!("2 1 0:9 / {path}-other rw - tmpfs t rw")), None);
-        assert_eq!(found("2 1 0:9 / /c/merged rw - overlay overlay rw,lowerdir=l/DEF"), None);
+        assert!(
+            found("6 1 0:9 / /m rw - overlay overlay rw,lowerdir=/srv/store/overlay/x/diff")
+                .is_some()
+        );
+        for other in [
+            "6 1 0:9 / /srv/store-other rw - tmpfs t rw",
+            "6 1 0:9 / /c/merged rw - overlay overlay rw,lowerdir=l/DEF",
+            "6 1 0:8 /sub /also rw - btrfs /dev/y rw",
+            "6 1 0:9 /sub/store /elsewhere rw - ext4 /dev/z rw",
+        ] {
+            assert_eq!(found(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_store_is_looked_through() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, link) = (directory.path().join("store"), directory.path().join("link"));
+        std::fs::create_dir(&store).unwrap();
+        std::os::unix::fs::symlink(&store, &link).unwrap();
+        let text = format!("9 1 0:9 / {}/overlay rw - tmpfs t rw", store.display());
+        assert!(user_of(&link, &[], &text).unwrap().is_some());
+        assert!(user_of(&directory.path().join("none"), &[], &text).unwrap().is_none());
     }
 }

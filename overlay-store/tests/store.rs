@@ -281,7 +281,7 @@ fn a_store_in_use_is_seen() {
     let place = Place::new();
     let path = built(&place);
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert_eq!(user_of(&path, &[], &mountinfo), None, "nothing uses a new store");
+    assert_eq!(user_of(&path, &[], &mountinfo).unwrap(), None, "nothing uses a new store");
 }
 
 /// What stands where a store is to be made may have come with a hostile root.
@@ -301,6 +301,8 @@ fn planted_links_are_never_walked() {
     link(&outside, top.join("overlay"));
     assert!(Builder::open(&top).is_err());
     assert!(Builder::existing(&top).is_none());
+    link(&outside, place.directory.path().join("whole"));
+    assert!(Builder::open(&place.directory.path().join("whole")).is_err());
 
     let store = place.directory.path().join("store");
     let builder = Builder::open(&store).unwrap();

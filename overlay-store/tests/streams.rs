@@ -222,6 +222,6 @@ fn bombs_are_stopped() {
     let error =
         overlay_store::write_layer(&place.path(), &ids, 0, &expected, 1 << 20, blob.as_slice())
             .unwrap_err();
-    assert!(error.to_string().contains("larger than 1048576 bytes"), "{error}");
+    assert!(error.to_string().contains("larger than the 1048576 bytes that are free"), "{error}");
     assert!(place.diff().join("zeros").metadata().unwrap().len() <= 2 << 20);
 }

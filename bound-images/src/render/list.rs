@@ -64,7 +64,7 @@ fn json(state: &State) -> Json<'_> {
             list: record.and_then(|record| record.list),
             manifest: record.and_then(|record| record.manifest),
             image: record.and_then(|record| record.image.as_deref()),
-            size: record.map(|record| record.layers.iter().map(|layer| layer.size).sum()),
+            size: record.map(size_of),
             services: &binding.services,
         }
     });
@@ -91,7 +91,7 @@ fn text(state: &State, color: bool) -> String {
         let digest = record
             .and_then(|record| record.list.or(record.manifest))
             .or_else(|| binding.reference.digest());
-        let size = record.map(|record| record.layers.iter().map(|layer| layer.size).sum());
+        let size = record.map(size_of);
         let mut word = image_state.word().to_owned();
         if !binding.required {
             word.push_str(" (optional)");
@@ -146,4 +146,9 @@ fn paint(text: &str, states: &[ImageState]) -> String {
         let word = state.word();
         out + &line.replacen(word, &format!("{color}{word}\x1b[0m"), 1) + "\n"
     })
+}
+
+/// Bytes of an image's unpacked layers.
+fn size_of(record: &binding::RecordBinding) -> u64 {
+    record.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
 }

@@ -65,7 +65,9 @@ pub(super) async fn layers(
                 observer(Event::Layer { diff_id: layer.diff_id, fetched: layer.size, done, of });
             }
             Err(Failure::Source(error)) => sources.push((layer.binding, error)),
-            Err(Failure::Store(error)) => stores.push((layer.binding, error)),
+            Err(Failure::Store(error)) => {
+                stores.push((format!("{}: layer {}", layer.binding, layer.diff_id.short()), error));
+            }
             Err(Failure::Broken(error)) => return Err(error.into()),
         }
     }

@@ -14,6 +14,7 @@ pub use plan::{Action, LayerPlan, Plan};
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -120,8 +121,7 @@ pub async fn stage(
     source: Arc<Source>,
     observer: &Observer,
 ) -> Result<Outcome, StageError> {
-    let mut findings = state.bindings.findings.clone();
-    findings.extend(binding::check_conflicts(&state.bindings.bindings, &state.host));
+    let findings = state.bindings.findings.clone();
     if findings.iter().any(Finding::is_error) {
         return Err(StageError::Bindings(findings));
     }
@@ -130,6 +130,12 @@ pub async fn stage(
     }
     let held = match &state.store {
         StoreState::Ours(held) if held.is_whole() && !settings.refresh => {
+            if !settings.dry_run
+                && let Ok(root) = Root::open(&state.root)
+                && let Ok(place) = place::find(&root, &[])
+            {
+                place.sweep();
+            }
             return Ok(Outcome::AlreadyThere(held.record.store_id()));
         }
         StoreState::Ours(held) => Some(held.as_ref()),
@@ -159,10 +165,10 @@ pub async fn stage(
     place::require_root()?;
     let work = place.claim()?;
     let answers = resolve::all(settings, state, held, Some(&work), &source, observer).await?;
-    let plan = make_plan(state, held, &answers, Some(work.builder()), &place)?;
+    let mut plan = make_plan(state, held, &answers, Some(work.builder()), true, &place)?;
     observer(Event::Planned(&plan));
     place.require_space(&plan)?;
-    link_layers(held, &plan, work.builder())?;
+    link_layers(held, &mut plan, work.builder())?;
     fetch::layers(settings, &plan, &answers, work.builder(), place.available(), source, observer)
         .await?;
     finish(state, plan, answers, work, &place, observer)
@@ -178,7 +184,7 @@ async fn plan_only(
 ) -> Result<Outcome, StageError> {
     let answers = resolve::all(settings, state, held, None, &source, observer).await?;
     let builder = place.unclaimed();
-    let plan = make_plan(state, held, &answers, builder.as_ref(), place)?;
+    let plan = make_plan(state, held, &answers, builder.as_ref(), false, place)?;
     place.require_space(&plan)?;
     Ok(Outcome::Planned(plan))
 }
@@ -194,31 +200,45 @@ fn make_plan(
     held: Option<&Held>,
     answers: &resolve::Answers,
     builder: Option<&Builder>,
+    prove: bool,
     place: &place::Place,
 ) -> Result<Plan, StageError> {
     let mut there = BTreeMap::new();
-    for id in answers.layer_ids() {
-        if let Some(builder) = builder
-            && let Some(layer) = builder.layer(&id)?
-        {
-            there.insert(id, (Action::Keep, layer.size));
-        } else if let Some(held) = held
-            && let Some(layer) = held.store.layers.iter().find(|layer| layer.id == id)
-            && !held.damage.iter().any(|damage| damage.subject == id)
-        {
-            there.insert(id, (Action::Link, layer.size.unwrap_or_default()));
+    for (id, ids, index, diff_id) in answers.layers() {
+        let kept = match builder {
+            // What lies there was written by us, or came with the root: it is read before use.
+            Some(builder) if prove => builder.proved_layer(ids, index, diff_id)?,
+            Some(builder) => builder.layer(id)?,
+            None => None,
+        };
+        let held_layer = held.and_then(|held| held.sound_layer(id));
+        if let Some(layer) = kept {
+            there.insert(id.to_owned(), (Action::Keep, layer.size));
+        } else if let Some(layer) = held_layer {
+            there.insert(id.to_owned(), (Action::Link, layer.size.unwrap_or_default()));
         }
     }
     Plan::new(&state.bindings.bindings, &state.host, answers, &there, place.store())
         .map_err(StageError::Bindings)
 }
 
-fn link_layers(held: Option<&Held>, plan: &Plan, builder: &Builder) -> Result<(), StageError> {
+/// Takes layers over from the store that is there. Where the file system has no room for another
+/// link to a file, the layer is fetched.
+fn link_layers(held: Option<&Held>, plan: &mut Plan, builder: &Builder) -> Result<(), StageError> {
     let Some(held) = held else { return Ok(()) };
-    for layer in plan.layers.iter().filter(|layer| layer.action == Action::Link) {
-        if !builder.link_layer(&held.directory, &layer.id)? {
-            let why = format!("layer {} vanished from {}", layer.id, held.directory.display());
-            return Err(StageError::Refused(why));
+    for layer in plan.layers.iter_mut().filter(|layer| layer.action == Action::Link) {
+        match builder.link_layer(&held.directory, &layer.id) {
+            Ok(true) => {}
+            Ok(false) => layer.action = Action::Fetch,
+            Err(error)
+                if matches!(
+                    error.io_kind(),
+                    Some(ErrorKind::TooManyLinks | ErrorKind::CrossesDevices)
+                ) =>
+            {
+                layer.action = Action::Fetch;
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
@@ -251,7 +271,10 @@ fn finish(
         StoreState::Absent | StoreState::Foreign(_) => None,
     }))?;
     overlay_store::publish(builder.directory(), place.store())?;
-    work.remove()?;
+    if let Err(error) = work.remove() {
+        // The store is in its place; what is left beside it goes at the next stage.
+        log::warn!("{error}");
+    }
     let missing = answers.missing();
     Ok(Outcome::Published(Published { store_id: record.store_id(), plan, missing }))
 }

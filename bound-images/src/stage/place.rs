@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -122,7 +122,9 @@ impl Place {
     pub(super) fn require_unused(&self, links: &[String]) -> Result<(), StageError> {
         let mountinfo = fs::read_to_string("/proc/self/mountinfo")
             .context("cannot read /proc/self/mountinfo")?;
-        match overlay_store::user_of(&self.store, links, &mountinfo) {
+        let user = overlay_store::user_of(&self.store, links, &mountinfo)
+            .with_context(|| format!("cannot look at {}", self.store.display()))?;
+        match user {
             None => Ok(()),
             Some(user) => Err(StageError::Refused(format!(
                 "{} is in use ({user}); stop what uses it first",
@@ -160,6 +162,17 @@ impl Place {
         Builder::existing(&self.work_directory().join("store"))
     }
 
+    /// Removes what an earlier attempt left, now that nothing needs it; nothing where another stage
+    /// is running, or where that cannot be done.
+    pub(super) fn sweep(&self) {
+        if fs::symlink_metadata(self.work_directory()).is_ok()
+            && let Ok(work) = self.claim()
+            && let Err(error) = work.remove()
+        {
+            log::warn!("{error}");
+        }
+    }
+
     /// Makes the working directory, or takes over what an earlier attempt left, and locks it.
     pub(super) fn claim(&self) -> Result<Work, StageError> {
         make(&self.parent, 0o755)?;
@@ -174,9 +187,15 @@ impl Place {
         }
         let directory = self.work_directory();
         make(&directory, 0o700)?;
-        if !fs::symlink_metadata(&directory).is_ok_and(|metadata| metadata.is_dir()) {
+        let ours = fs::symlink_metadata(&directory).is_ok_and(|metadata| {
+            metadata.is_dir() && (metadata.uid(), metadata.mode() & 0o7777) == (0, 0o700)
+        });
+        if !ours {
             // It may come with a root that we do not trust: its links are not walked.
-            let why = format!("{} is not a directory; remove it", directory.display());
+            let why = format!(
+                "{} is not a directory of root's own (mode 0700); remove it",
+                directory.display()
+            );
             return Err(StageError::Refused(why));
         }
         let builder = Builder::open(&directory.join("store"))?;

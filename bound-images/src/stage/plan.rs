@@ -135,7 +135,7 @@ impl Plan {
     /// Bytes of their blobs.
     #[must_use]
     pub fn bytes_to_fetch(&self) -> u64 {
-        self.to_fetch().map(|layer| layer.size).sum()
+        self.to_fetch().fold(0, |sum, layer| sum.saturating_add(layer.size))
     }
 
     /// Images in the store to be.

@@ -39,9 +39,18 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Every layer id once.
-    pub(super) fn layer_ids(&self) -> BTreeSet<String> {
-        self.images.values().flat_map(|answer| answer.ids.iter().cloned()).collect()
+    /// Every layer once: its id, the ids of its image's layers, its place among them, its diff id.
+    pub(super) fn layers(&self) -> Vec<(&str, &[String], usize, Digest)> {
+        let mut seen = BTreeSet::new();
+        let mut layers = Vec::new();
+        for answer in self.images.values() {
+            for (index, (id, blob)) in answer.ids.iter().zip(&answer.image.layers).enumerate() {
+                if seen.insert(id.as_str()) {
+                    layers.push((id.as_str(), answer.ids.as_slice(), index, blob.diff_id));
+                }
+            }
+        }
+        layers
     }
 
     /// Optional bindings that failed, and why.
@@ -183,8 +192,8 @@ fn read(path: &Path) -> anyhow::Result<Vec<Resolution>> {
     file.take(MAX_FILE)
         .read_to_end(&mut bytes)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_slice(&bytes)
-        .with_context(|| format!("{} is not valid; remove it", path.display()))
+    // An unreadable file is one that a crash cut off, or not ours: then all is resolved anew.
+    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 fn write(path: &Path, known: &mut [Resolution]) -> anyhow::Result<()> {

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Difference;
 use super::model::{Model, Node};
+use crate::below::{self, DIRECTORY, STRICT};
 use crate::tar::{Kind, Time};
 
 /// The largest value of an extended attribute (`XATTR_SIZE_MAX`), and of a list of names.
@@ -70,10 +71,7 @@ pub(super) fn compare(
 }
 
 fn open_directory(diff: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let path = if path.is_empty() { b"." } else { path };
-    let strict = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    Ok(rustix::fs::openat2(diff, path, flags, Mode::empty(), strict)?)
+    Ok(below::open(diff, path, DIRECTORY, STRICT)?)
 }
 
 fn kind_of(mode: u32) -> (Option<Kind>, &'static str) {

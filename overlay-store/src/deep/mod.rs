@@ -13,10 +13,13 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::blob::Hashed;
+use oci_digest::Digest;
+
+use crate::blob::{Hashed, Limit};
 use crate::check::{self, Damage};
 use crate::error::{During, Result};
 use crate::json::LayerEntry;
@@ -60,8 +63,10 @@ pub fn check_deep(store: &Store, threads: usize) -> Result<Vec<Damage>> {
 }
 
 fn layer_damage(store: &Store, layer: &LayerEntry) -> Vec<Damage> {
+    let directory = store.directory.join("overlay").join(&layer.id).join("diff");
+    let split = store.directory.join("overlay-layers").join(format!("{}.tar-split.gz", layer.id));
     let damage = |path: String, why: String| Damage { subject: layer.id.clone(), path, why };
-    match compare_layer(store, layer) {
+    match compare_layer(&directory, &split, layer.size, layer.diff_id) {
         Ok(found) => found
             .into_iter()
             .map(|(path, why)| {
@@ -75,19 +80,25 @@ fn layer_damage(store: &Store, layer: &LayerEntry) -> Vec<Damage> {
 }
 
 /// A path below `diff`, and what is wrong with it.
-type Difference = (Vec<u8>, String);
+pub(crate) type Difference = (Vec<u8>, String);
 
-fn compare_layer(store: &Store, layer: &LayerEntry) -> Result<Vec<Difference>> {
-    let directory = store.directory.join("overlay").join(&layer.id).join("diff");
-    let split = store.directory.join("overlay-layers").join(format!("{}.tar-split.gz", layer.id));
+/// Compares one layer: its tree in `directory`, its tar-split, and what its stream must be.
+pub(crate) fn compare_layer(
+    directory: &Path,
+    split: &Path,
+    size: Option<u64>,
+    diff_id: Option<Digest>,
+) -> Result<Vec<Difference>> {
     let diff: OwnedFd =
-        File::open(&directory).during(|| format!("open {}", directory.display()))?.into();
-    let split = File::open(&split).during(|| format!("open {}", split.display()))?;
+        File::open(directory).during(|| format!("open {}", directory.display()))?.into();
+    let split = File::open(split).during(|| format!("open {}", split.display()))?;
     let reading = || format!("read {}", directory.display());
-    let limit = layer.size.unwrap_or(u64::MAX - 1);
+    let limit = size.unwrap_or(u64::MAX - 1);
     let replay = Replay::new(BufReader::new(split), diff.try_clone().during(reading)?);
-    let mut reader =
-        tar::Reader::new(BufReader::with_capacity(1 << 18, Hashed::new(replay, limit, "stream")));
+    let mut reader = tar::Reader::new(BufReader::with_capacity(
+        1 << 18,
+        Hashed::new(replay, Limit::Promised(limit)),
+    ));
     let mut model = Model::default();
     while let Some(member) = reader.member()? {
         drop(reader.take_raw());
@@ -116,7 +127,7 @@ fn compare_layer(store: &Store, layer: &LayerEntry) -> Result<Vec<Difference>> {
     }
     let (hasher, _) = reader.into_source().into_inner().into_parts();
     let mut found = Vec::new();
-    if Some(hasher.length()) != layer.size || Some(hasher.finish()) != layer.diff_id {
+    if Some(hasher.length()) != size || Some(hasher.finish()) != diff_id {
         found.push((
             Vec::new(),
             "the layer's tar stream is not the one it was made from".to_owned(),

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::OFlags;
 
 use super::{Checksum, Entry, Reader};
 
@@ -111,8 +111,7 @@ pub fn replay(split: impl Read, diff: OwnedFd, out: &mut impl Write) -> io::Resu
 
 fn open(diff: impl AsFd, path: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = File::from(rustix::fs::openat2(diff, path, flags, Mode::empty(), inside)?);
+    let file = File::from(crate::below::open(diff, path, flags, crate::below::INSIDE)?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
     }

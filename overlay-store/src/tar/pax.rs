@@ -31,6 +31,9 @@ pub(super) struct SparseRecords {
 /// The prefix of records that carry extended attributes (`star(1)`, and all container tools).
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
+/// The most extended attributes of one member: more than any file system takes.
+const MAX_XATTRS: usize = 1000;
+
 /// Parses the content of an extended header.
 pub(super) fn parse(mut data: &[u8]) -> Result<Pax, String> {
     let mut pax = Pax::default();
@@ -101,6 +104,9 @@ fn apply(pax: &mut Pax, offsets: &mut Vec<i64>, key: &[u8], value: &[u8]) -> Res
 fn xattr(pax: &mut Pax, name: &[u8], value: &[u8]) -> Result<(), String> {
     if name.is_empty() || name.contains(&0) {
         return Err("an extended attribute without a usable name".to_owned());
+    }
+    if pax.xattrs.len() >= MAX_XATTRS {
+        return Err(format!("more than {MAX_XATTRS} extended attributes"));
     }
     pax.xattrs.retain(|(known, _)| known != name);
     pax.xattrs.push((name.to_vec(), value.to_vec()));

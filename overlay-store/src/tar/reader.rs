@@ -222,7 +222,10 @@ impl<R: BufRead> Reader<R> {
             .map_err(|_| fault(&self.raw, "a negative size"))?;
         let size = if kind == Kind::Regular { size } else { 0 };
         let id = |id: i64, what: &str| {
-            u32::try_from(id).map_err(|_| self.raw.fault(format!("{what} {id} is out of range")))
+            u32::try_from(id)
+                .ok()
+                .filter(|id| *id != u32::MAX)
+                .ok_or_else(|| self.raw.fault(format!("{what} {id} is out of range")))
         };
         let mut member = Member {
             kind,

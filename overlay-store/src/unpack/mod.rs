@@ -19,7 +19,7 @@ mod path;
 mod replaced;
 mod scope;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -53,18 +53,20 @@ pub(crate) enum Content {
 /// A regular file being written.
 pub(crate) struct Output {
     file: File,
-    chunks: Vec<Chunk>,
+    sparse: bool,
+    /// Data runs of a sparse file that are still to come.
+    chunks: VecDeque<Chunk>,
     at: u64,
 }
 
 impl Output {
     /// Writes the next bytes of content, into the next data run of a sparse file.
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        if self.chunks.is_empty() {
+        if !self.sparse {
             return self.file.write_all(bytes);
         }
         while !bytes.is_empty() {
-            let Some(chunk) = self.chunks.first().copied() else {
+            let Some(chunk) = self.chunks.front().copied() else {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "data after the last chunk",
@@ -78,7 +80,7 @@ impl Output {
             bytes = rest;
             if self.at == chunk.length {
                 self.at = 0;
-                self.chunks.remove(0);
+                self.chunks.pop_front();
             }
         }
         Ok(())
@@ -92,18 +94,22 @@ pub(crate) struct Unpacker {
     /// Owners and groups of all members but whiteouts: `--userns=auto` sizes its map by them.
     pub(crate) uids: BTreeSet<u32>,
     pub(crate) gids: BTreeSet<u32>,
-    /// Whether a member met something that an earlier one made.
+    /// Names of members that leave nothing under their own name.
+    nameless: HashSet<Vec<u8>>,
+    /// Whether a member met something that an earlier one made, or its name came twice.
     irregular: bool,
 }
 
 impl Unpacker {
     /// Unpacks into `diff`, an empty directory; replaced files are kept in `aside`, another one.
-    pub(crate) fn new(diff: OwnedFd, aside: OwnedFd) -> Self {
+    /// `room` bounds what directories take on disk, in bytes.
+    pub(crate) fn new(diff: OwnedFd, aside: OwnedFd, room: u64) -> Self {
         Self {
-            scope: Scope::new(diff),
+            scope: Scope::new(diff, room),
             replaced: Replaced::new(aside),
             uids: BTreeSet::new(),
             gids: BTreeSet::new(),
+            nameless: HashSet::new(),
             irregular: false,
         }
     }
@@ -112,6 +118,10 @@ impl Unpacker {
     pub(crate) fn begin(&mut self, member: &Member) -> io::Result<Content> {
         let path = clean(&member.name)?;
         let (directory, base) = path::split(&path);
+        // Replay takes no name twice, also where nothing on disk shows that it was there before.
+        if (base.is_empty() || base.starts_with(WHITEOUT)) && !self.nameless.insert(path.clone()) {
+            self.irregular = true;
+        }
         if base.starts_with(WHITEOUT) && base != OPAQUE {
             self.whiteout(directory, base, member)?;
             return Ok(Content::Raw);
@@ -131,6 +141,9 @@ impl Unpacker {
     }
 
     fn make(&mut self, parent: &Parent, base: &[u8], member: &Member) -> io::Result<Content> {
+        if member.kind == Kind::Directory {
+            self.scope.take_room()?;
+        }
         let made = self.replacing(parent, base, member.kind, |fd| match member.kind {
             Kind::Regular => {
                 let flags = OFlags::WRONLY
@@ -159,10 +172,15 @@ impl Unpacker {
             _ => made?,
         };
         let Some(file) = file else { return Ok(Content::Raw) };
-        let mut output = Output { file: File::from(file), chunks: Vec::new(), at: 0 };
+        let mut output = Output {
+            file: File::from(file),
+            sparse: member.sparse.is_some(),
+            chunks: VecDeque::new(),
+            at: 0,
+        };
         if let Some(map) = &member.sparse {
             output.file.set_len(map.real_size)?;
-            output.chunks.clone_from(&map.chunks);
+            output.chunks.extend(map.chunks.iter().copied());
             return Ok(Content::RawFile(output));
         }
         if parent.through_link || path::has_dots(&member.name) || member.size == 0 {
@@ -287,7 +305,7 @@ impl Unpacker {
                 let parent = self.scope.parent(directory)?;
                 attributes.apply_to_name(&parent.fd, base, member.kind)?;
                 if member.kind == Kind::Directory {
-                    self.scope.set_time_later(path::join(&parent.path, base), attributes.times());
+                    self.scope.set_time_later(&parent, base, attributes.times())?;
                 }
                 Ok(())
             }

@@ -3,20 +3,22 @@
 //! The stream has their bytes, the tree no longer does, and one name cannot stand for two contents
 //! in tar-split. So they are moved aside until the tar-split is written again with their bytes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use crate::below::{self, DIRECTORY, STRICT};
 use crate::split::Checksum;
 
 pub(crate) struct Replaced {
     aside: OwnedFd,
-    /// Cleaned path -> names in `aside`.
-    files: BTreeMap<Vec<u8>, Vec<String>>,
+    /// Cleaned path, size and checksum -> name in `aside`.
+    files: BTreeMap<(Vec<u8>, u64, u64), String>,
+    paths: BTreeSet<Vec<u8>>,
     count: u64,
     /// Inodes of files whose bytes tar-split holds already.
     raw: HashSet<u64>,
@@ -24,7 +26,13 @@ pub(crate) struct Replaced {
 
 impl Replaced {
     pub(super) fn new(aside: OwnedFd) -> Self {
-        Self { aside, files: BTreeMap::new(), count: 0, raw: HashSet::new() }
+        Self {
+            aside,
+            files: BTreeMap::new(),
+            paths: BTreeSet::new(),
+            count: 0,
+            raw: HashSet::new(),
+        }
     }
 
     /// Remembers that the bytes of `file` are in tar-split.
@@ -44,7 +52,9 @@ impl Replaced {
                 self.count += 1;
                 let name = self.count.to_string();
                 rustix::fs::renameat(parent, base, &self.aside, name.as_str())?;
-                self.files.entry(path.to_vec()).or_default().push(name);
+                let (size, crc) = checksum(&mut self.open(&name)?)?;
+                self.files.insert((path.to_vec(), size, crc), name);
+                self.paths.insert(path.to_vec());
                 Ok(())
             }
             _ => {
@@ -58,17 +68,16 @@ impl Replaced {
 
     /// Goes down with a stack of its own: a layer may be deeper than ours.
     fn remove_directory(&mut self, parent: &OwnedFd, base: &[u8], path: &[u8]) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(parent, base, flags, Mode::empty())?;
+        let fd = rustix::fs::openat(parent, base, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
         // Directories in the order they were met: children after parents, so removed in reverse.
         let mut found: Vec<Vec<u8>> = vec![Vec::new()];
         let mut at = 0;
         while let Some(directory) = found.get(at).cloned() {
             at += 1;
-            let here = open_below(&fd, &directory)?;
-            for name in names(&here)? {
+            let here = below::open(&fd, &directory, DIRECTORY, STRICT)?;
+            for (name, is_directory) in below::names(&here)? {
                 let full = super::path::join(&directory, &name);
-                if super::scope::kind(&here, &name)?.is_directory {
+                if is_directory {
                     found.push(full);
                 } else {
                     self.remove(&here, &name, &super::path::join(path, &full))?;
@@ -83,49 +92,32 @@ impl Replaced {
 
     /// Whether `path` named a file that was replaced.
     pub(crate) fn has(&self, path: &[u8]) -> bool {
-        self.files.contains_key(path)
+        self.paths.contains(path)
     }
 
     /// The replaced file `path` that had this size and checksum; none when it is still in place.
     pub(crate) fn find(&self, path: &[u8], size: u64, crc: u64) -> io::Result<Option<File>> {
-        for name in self.files.get(path).into_iter().flatten() {
-            let open = || {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                rustix::fs::openat(&self.aside, name.as_str(), flags, Mode::empty()).map(File::from)
-            };
-            let mut file = open()?;
-            if file.metadata()?.len() == size && checksum(&mut file)? == crc {
-                return open().map(Some).map_err(io::Error::from);
-            }
-        }
-        Ok(None)
+        self.files.get(&(path.to_vec(), size, crc)).map(|name| self.open(name)).transpose()
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.aside, name, flags, Mode::empty()).map(File::from)?)
     }
 }
 
-fn checksum(file: &mut File) -> io::Result<u64> {
+/// Size and checksum of a file.
+fn checksum(file: &mut File) -> io::Result<(u64, u64)> {
     let mut checksum = Checksum::default();
     let mut buffer = vec![0; 1 << 16];
+    let mut size = 0;
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(checksum.finish()),
-            count => checksum.update(buffer.get(..count).unwrap_or_default()),
+            0 => return Ok((size, checksum.finish())),
+            count => {
+                checksum.update(buffer.get(..count).unwrap_or_default());
+                size += count as u64;
+            }
         }
     }
-}
-
-fn open_below(root: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let path = if path.is_empty() { b"." } else { path };
-    Ok(rustix::fs::openat(root, path, flags, Mode::empty())?)
-}
-
-fn names(directory: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
-    let mut out = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            out.push(name);
-        }
-    }
-    Ok(out)
 }

@@ -1,14 +1,16 @@
 //! The directory that a layer is unpacked into: opens parents, makes missing ones, keeps the
 //! times that are set at the end.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Timestamps, XattrFlags};
+use rustix::fs::{FileType, Mode, OFlags, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::{OPAQUE_XATTR, attributes, path};
+use crate::below::{self, DIRECTORY, INSIDE, STRICT};
 
 /// An open directory of the layer.
 #[derive(Clone)]
@@ -42,14 +44,18 @@ pub(super) struct Scope {
     root: Rc<OwnedFd>,
     /// Members of one directory mostly come together.
     last: Option<(Vec<u8>, Parent)>,
-    times: Vec<(Vec<u8>, Timestamps)>,
+    /// Times of directories by inode; one that is not here was never described and gets 1970.
+    times: HashMap<u64, Timestamps>,
+    /// Bytes that directories may still take.
+    room: u64,
 }
 
-const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// What a directory takes on disk, in bytes.
+const DIRECTORY_SIZE: u64 = 4096;
 
 impl Scope {
-    pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root: Rc::new(root), last: None, times: Vec::new() }
+    pub(super) fn new(root: OwnedFd, room: u64) -> Self {
+        Self { root: Rc::new(root), last: None, times: HashMap::new(), room }
     }
 
     /// Drops what is remembered of open directories: one of them may be going away.
@@ -93,13 +99,10 @@ impl Scope {
         if path.is_empty() {
             return Ok(Parent { fd: Rc::clone(&self.root), path: Vec::new(), through_link: false });
         }
-        let strict =
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        match rustix::fs::openat2(&*self.root, path, DIRECTORY, Mode::empty(), strict) {
+        match below::open(&*self.root, path, DIRECTORY, STRICT) {
             Ok(fd) => Ok(Parent { fd: Rc::new(fd), path: path.to_vec(), through_link: false }),
             Err(Errno::LOOP) => {
-                let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-                let fd = rustix::fs::openat2(&*self.root, path, DIRECTORY, Mode::empty(), inside)?;
+                let fd = below::open(&*self.root, path, DIRECTORY, INSIDE)?;
                 let path = self.real_path(&fd)?;
                 Ok(Parent { fd: Rc::new(fd), path, through_link: true })
             }
@@ -119,17 +122,14 @@ impl Scope {
 
     fn make(&mut self, path: &[u8]) -> io::Result<Parent> {
         let mut here = self.open(b"")?;
-        let mut done = 0;
         for part in path.split(|byte| *byte == b'/') {
-            done += part.len() + usize::from(done > 0);
-            let upto = path.get(..done).unwrap_or(path);
-            here = match self.open(upto) {
+            here = match self.step(&here, part) {
                 Ok(next) => next,
-                Err(Errno::NOENT) => self.make_one(&here, part, upto)?,
+                Err(Errno::NOENT) => self.make_one(&here, part)?,
                 Err(Errno::NOTDIR) if kind(&here.fd, part)?.is_whiteout => {
                     // Members below a name that this layer hides in lower ones: a new directory.
                     rustix::fs::unlinkat(&*here.fd, part, rustix::fs::AtFlags::empty())?;
-                    let made = self.make_one(&here, part, upto)?;
+                    let made = self.make_one(&here, part)?;
                     self.make_opaque(&made, b"")?;
                     made
                 }
@@ -139,7 +139,21 @@ impl Scope {
         Ok(here)
     }
 
-    fn make_one(&mut self, parent: &Parent, base: &[u8], path: &[u8]) -> io::Result<Parent> {
+    /// One component further, following a link inside the root.
+    fn step(&self, here: &Parent, part: &[u8]) -> Result<Parent, Errno> {
+        match below::open(&*here.fd, part, DIRECTORY, STRICT) {
+            Ok(fd) => Ok(Parent {
+                fd: Rc::new(fd),
+                path: path::join(&here.path, part),
+                through_link: here.through_link,
+            }),
+            Err(Errno::LOOP) => self.open(&path::join(&here.path, part)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn make_one(&mut self, parent: &Parent, base: &[u8]) -> io::Result<Parent> {
+        self.take_room()?;
         rustix::fs::mkdirat(&*parent.fd, base, Mode::RWXU).map_err(|error| match error {
             Errno::EXIST => io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -147,10 +161,20 @@ impl Scope {
             ),
             error => error.into(),
         })?;
-        let made = self.open(path)?;
+        let made = self.step(parent, base)?;
         rustix::fs::fchmod(&*made.fd, Mode::from_raw_mode(0o755))?;
-        self.set_time_later(made.path.clone(), attributes::ZERO);
+        // A directory that was removed may have had this inode.
+        self.times.remove(&rustix::fs::fstat(&*made.fd)?.st_ino);
         Ok(made)
+    }
+
+    /// Counts a directory that is being made.
+    pub(super) fn take_room(&mut self) -> io::Result<()> {
+        let left = self.room.checked_sub(DIRECTORY_SIZE);
+        self.room = left.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::StorageFull, "its directories take more than is free")
+        })?;
+        Ok(())
     }
 
     /// Marks `base` in `parent` (or `parent` itself, for an empty `base`) as hiding lower layers.
@@ -164,36 +188,34 @@ impl Scope {
         Ok(set(&fd)?)
     }
 
-    /// Remembers the times of a directory; the last word on a path wins.
-    pub(super) fn set_time_later(&mut self, path: Vec<u8>, times: Timestamps) {
-        self.times.push((path, times));
+    /// Remembers the times of a directory until nothing changes in it any more.
+    pub(super) fn set_time_later(
+        &mut self,
+        parent: &Parent,
+        base: &[u8],
+        times: Timestamps,
+    ) -> io::Result<()> {
+        let stat = rustix::fs::statat(&*parent.fd, base, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+        self.times.insert(stat.st_ino, times);
+        Ok(())
     }
 
+    /// Sets the times of all directories.
     pub(super) fn set_times(&self) -> io::Result<()> {
-        for (path, times) in &self.times {
-            let strict =
-                ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-            match rustix::fs::openat2(
-                &*self.root,
-                path.as_slice(),
-                DIRECTORY,
-                Mode::empty(),
-                strict,
-            ) {
-                Ok(fd) => rustix::fs::futimens(&fd, times)?,
-                // It was replaced by something else later in the stream.
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                Err(error) => return Err(path_error(path, error)),
+        let mut todo: Vec<Vec<u8>> = vec![Vec::new()];
+        while let Some(path) = todo.pop() {
+            let fd = below::open(&*self.root, &path, DIRECTORY, STRICT)?;
+            for (name, is_directory) in below::names(&fd)? {
+                if is_directory {
+                    todo.push(path::join(&path, &name));
+                }
+            }
+            if !path.is_empty() {
+                let inode = rustix::fs::fstat(&fd)?.st_ino;
+                let times = self.times.get(&inode).unwrap_or(&attributes::ZERO);
+                rustix::fs::futimens(&fd, times)?;
             }
         }
         Ok(())
     }
-}
-
-fn path_error(name: &[u8], error: Errno) -> io::Error {
-    let (_, base) = path::split(name);
-    io::Error::new(
-        io::Error::from(error).kind(),
-        format!("{:?}: {error}", String::from_utf8_lossy(base)),
-    )
 }
