@@ -74,7 +74,9 @@ impl Limit {
                 Err(io::Error::new(io::ErrorKind::FileTooLarge, why))
             }
             Self::Room(limit) if length > limit => {
-                let why = format!("unpacked, it is larger than the {limit} bytes that are free");
+                let why = format!(
+                    "no space: unpacked, it is larger than the {limit} bytes that are free"
+                );
                 Err(io::Error::new(io::ErrorKind::StorageFull, why))
             }
             Self::Promised(_) | Self::Room(_) => Ok(()),

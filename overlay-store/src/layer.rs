@@ -118,16 +118,16 @@ pub fn write(
     let (blob, ended) = source?;
     let (blob, _) = blob.into_parts();
     if !ended {
-        return Err(Error::Invalid("bytes follow the end of the compressed layer".to_owned()));
+        let why = "bytes follow the end of the compressed layer";
+        return Err(Error::Blob(io::Error::new(io::ErrorKind::InvalidData, why)));
     }
     expect("blob size", &expected.size, &blob.length())?;
     expect("blob digest", &expected.blob, &blob.finish())?;
     let size = stream.length();
     expect("diff id", &expected.diff_id, &stream.finish())?;
     if finished.uids.len() + finished.gids.len() > MAX_OWNERS {
-        return Err(Error::Invalid(format!(
-            "the layer has more than {MAX_OWNERS} owners and groups"
-        )));
+        let why = format!("more than {MAX_OWNERS} owners and groups");
+        return Err(Error::Tar(tar::Error::Malformed { offset: size, why }));
     }
     let layer = Layer {
         id: id.clone(),

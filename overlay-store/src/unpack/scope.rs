@@ -172,7 +172,7 @@ impl Scope {
     pub(super) fn take_room(&mut self) -> io::Result<()> {
         let left = self.room.checked_sub(DIRECTORY_SIZE);
         self.room = left.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::StorageFull, "its directories take more than is free")
+            io::Error::new(io::ErrorKind::StorageFull, "no space for its directories")
         })?;
         Ok(())
     }
