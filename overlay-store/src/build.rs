@@ -11,9 +11,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_digest::Digest;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 
 use crate::error::{During, Error, Expected, Result};
+use crate::files::{children, is_directory, is_file, own, remove_if_there, remove_tree};
 use crate::json::{self, ImageEntry, LayerEntry, data_file_name};
 use crate::layer::{self, Layer, SPLIT};
 use crate::{id, link, time};
@@ -378,46 +379,5 @@ impl Builder {
     fn reset_time(&self, name: &str) -> Result<()> {
         let path = self.directory.join(name);
         time::reset_path(&path).during(|| format!("set the time of {}", path.display()))
-    }
-}
-
-fn children(directory: &Path) -> Result<Vec<PathBuf>> {
-    let list =
-        || fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
-    list().during(|| format!("list {}", directory.display()))
-}
-
-/// Makes a directory ours: the owner and the mode, unless it is a link or no directory.
-fn own(path: &Path, mode: u32) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty())?;
-    rustix::fs::fchown(&fd, Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT))?;
-    Ok(rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode))?)
-}
-
-fn is_directory(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
-}
-
-fn is_file(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file())
-}
-
-fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.during(|| format!("remove {}", path.display())),
-    }
-}
-
-/// Removes a directory of any depth with all in it, or a file; nothing when it is not there.
-/// What is mounted in it is left alone: then it fails.
-///
-/// # Errors
-/// When something in it cannot be removed.
-pub fn remove_tree(path: &Path) -> Result<()> {
-    match crate::below::remove(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.during(|| format!("remove {}", path.display())),
     }
 }

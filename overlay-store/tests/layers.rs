@@ -378,3 +378,32 @@ fn wrong_bytes_are_refused() {
         assert!(error.is_source_fault(), "{what}: {error}");
     }
 }
+
+/// Few bytes can ask for much: paths of thousands of directories, thousands of links and
+/// replacements of one name.
+#[test]
+fn small_layers_that_ask_for_much() {
+    if skip_without_root() {
+        return;
+    }
+    let deep = "d/".repeat(2000) + "file";
+    let mut tar = Tar::default().pax(&[("path", deep.as_bytes())]).file("x", b"deep");
+    for number in 0..3000_u32 {
+        tar = tar.file("same", &number.to_be_bytes()).link(&format!("links/{number}"), "same");
+    }
+    // Members that leave nothing under their own name, twice.
+    for name in ["./", "a/.wh.x", "a/.wh.x", "a/.wh..wh..opq", "a/.wh..wh..opq", ".wh.d", ".wh.d"] {
+        tar = tar.file(name, b"");
+    }
+    let tar = tar.dir("./").file("d", b"in the place of a deep tree").end();
+    let place = Place::new();
+    place.unpack(&tar).unwrap();
+    assert!(place.replay() == tar);
+    let mut names = place.split_names();
+    names.sort();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(names.len(), count, "Podman's replay takes no name twice");
+    assert_eq!(fs::read(place.diff().join("d")).unwrap(), b"in the place of a deep tree");
+    overlay_store::remove_tree(&place.path()).unwrap();
+}

@@ -322,3 +322,23 @@ fn planted_links_are_never_walked() {
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1, "nothing was made outside");
     assert!(store.join("record.json").symlink_metadata().unwrap().is_file());
 }
+
+/// A layer that lies in the working directory is read before it is used.
+#[test]
+fn layers_are_proved_before_use() {
+    if skip_without_root() {
+        return;
+    }
+    let place = Place::new();
+    let path = built(&place);
+    let builder = Builder::open(&path).unwrap();
+    let store = Store::open(&path).unwrap();
+    let base = store.layers.iter().find(|layer| layer.parent.is_none()).unwrap();
+    let (ids, diff_id) = ([base.id.clone()], base.diff_id.unwrap());
+    assert!(builder.proved_layer(&ids, 0, diff_id).unwrap().is_some());
+    assert!(builder.layer(&base.id).unwrap().is_some());
+    fs::write(path.join(format!("overlay/{}/diff/bin/sh", base.id)), b"SHELL").unwrap();
+    assert!(builder.layer(&base.id).unwrap().is_some(), "its marker is there");
+    assert!(builder.proved_layer(&ids, 0, diff_id).unwrap().is_none());
+    assert!(!path.join("overlay").join(&base.id).exists(), "what is not right is removed");
+}

@@ -109,6 +109,9 @@ proptest! {
         let place = Place::new();
         if place.unpack(&bytes).is_ok() {
             prop_assert_eq!(place.replay(), bytes.clone());
+            let names = place.split_names();
+            let unique: std::collections::BTreeSet<_> = names.iter().collect();
+            prop_assert_eq!(unique.len(), names.len(), "Podman's replay takes no name twice");
             // The deep check has its own idea of what the tree must be: the two judge each other.
             let other = Place::new();
             let store = support::store_of(&other.path(), &[&bytes]).unwrap();

@@ -169,6 +169,26 @@ impl Place {
         let ids = overlay_store::id::layer_ids(&[expected.diff_id]);
         overlay_store::write_layer(&self.path(), &ids, 0, expected, MAX, blob)
     }
+    /// Names that tar-split speaks of, cleaned as Podman cleans them.
+    pub fn split_names(&self) -> Vec<String> {
+        let split = std::fs::File::open(self.path().join("tar-split.gz")).unwrap();
+        let mut reader = overlay_store::split::Reader::new(split);
+        let mut names = Vec::new();
+        while let Some(entry) = reader.entry().unwrap() {
+            if let overlay_store::split::Entry::File { name, .. } = entry {
+                let mut parts: Vec<&[u8]> = Vec::new();
+                for part in name.split(|byte| *byte == b'/') {
+                    match part {
+                        b"" | b"." => {}
+                        b".." => drop(parts.pop()),
+                        part => parts.push(part),
+                    }
+                }
+                names.push(String::from_utf8_lossy(&parts.join(&b'/')).into_owned());
+            }
+        }
+        names
+    }
     /// The stream made again from tar-split and the tree.
     pub fn replay(&self) -> Vec<u8> {
         let split = std::fs::File::open(self.path().join("tar-split.gz")).unwrap();
