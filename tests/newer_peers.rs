@@ -243,3 +243,52 @@ fn podman_5_4_finds_nothing_to_complain_about() {
     let text = succeeded(&output);
     assert!(text.contains("judged"), "{text}");
 }
+
+/// `podman system check` looks at the content of a read-only store, not at modes and extra names;
+/// `verify --deep` sees both.
+#[test]
+fn the_deep_check_sees_more_than_podmans() {
+    let Some(images) = setup("tests/corpus/debian-images.sh", &[]) else { return };
+    let Some(chroot) = setup("tests/setup/chroot.sh", &["trixie"]) else { return };
+    let layout = Path::new(&images).with_file_name("layout");
+    let place = scratch();
+    let (root_path, inside) = (place.path().join("root"), place.path().join("in"));
+    root(
+        &root_path,
+        &[("nginx.container", "[Container]\nImage=registry.test/debian/nginx:1\n".to_owned())],
+    );
+    succeeded(&stage(&root_path, None, &["--bundle", layout.to_str().unwrap()]));
+    fs::create_dir(&inside).unwrap();
+    let store = root_path.join("usr/lib/containers/storage");
+    let diff = fs::read_dir(store.join("overlay"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("diff"))
+        .find(|diff| diff.join("usr/bin/true").exists())
+        .unwrap();
+    fs::set_permissions(diff.join("usr/bin/true"), fs::Permissions::from_mode(0o4755)).unwrap();
+    fs::write(diff.join("usr/bin/extra"), b"").unwrap();
+    let script = place.path().join("judge");
+    let check = "mkdir -p /run/p; podman --root /run/p/root --runroot /run/p/run --storage-driver overlay \
+        --storage-opt additionalimagestore=/usr/lib/containers/storage system check && echo podman is content\n";
+    fs::write(&script, check).unwrap();
+    let output = Command::new(project().join("tests/peers/in-chroot.sh"))
+        .arg(chroot)
+        .arg(&store)
+        .arg(&inside)
+        .arg(script)
+        .output()
+        .unwrap();
+    assert!(succeeded(&output).contains("podman is content"));
+    let verify = |deep: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bound-images"));
+        command.arg("verify").arg("--root").arg(&root_path).args(deep);
+        command.output().unwrap()
+    };
+    assert_eq!(verify(&[]).status.code(), Some(0), "a quick check does not look there either");
+    let output = verify(&["--deep"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("usr/bin/true: has mode 4755, should have 0755"), "{text}");
+    assert!(text.contains("usr/bin/extra: is not in the layer"), "{text}");
+    assert!(text.contains("nginx.container"), "{text}");
+}
