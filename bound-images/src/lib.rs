@@ -58,7 +58,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
                 .chain()
                 .any(|cause| kind_of(cause) == Some(std::io::ErrorKind::PermissionDenied));
             let fix = if denied { "; run it as root" } else { "" };
-            render::note(&format!("error: {error:#}{fix}"));
+            render::failed(&format!("{error:#}{fix}"), style);
             Exit::CouldNotLook
         }
     }

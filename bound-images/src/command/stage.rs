@@ -26,20 +26,20 @@ pub(crate) async fn run(
     let settings = match settings::read_config(&directories) {
         Ok(config) => StageSettings::new(typed, config),
         Err(error) => {
-            render::note(&format!("error: {error:#}"));
+            render::failed(&format!("{error:#}"), style);
             return Ok(Exit::Usage);
         }
     };
     if let Some(path) = settings.authfile.as_deref().filter(|path| !path.is_file()) {
-        render::note(&format!("error: the auth file {} is not there", path.display()));
+        render::failed(&format!("the auth file {} is not there", path.display()), style);
         return Ok(Exit::Usage);
     }
     let mut state = state::look(&settings.root)?;
     if state.bindings.bindings.is_empty() && !settings.root.join("usr").is_dir() {
-        render::note(&format!(
-            "error: {} is not a root: it has no usr directory",
-            settings.root.display()
-        ));
+        render::failed(
+            &format!("{} is not a root: it has no usr directory", settings.root.display()),
+            style,
+        );
         return Ok(Exit::Usage);
     }
     if settings.repair
@@ -50,7 +50,7 @@ pub(crate) async fn run(
     let source = match open(&settings, environment) {
         Ok(source) => Arc::new(source),
         Err(error) => {
-            render::note(&format!("error: {}", error.why));
+            render::failed(&error.why, style);
             return Ok(exit_of(&[error]));
         }
     };

@@ -107,6 +107,16 @@ pub fn note(text: &str) {
     drop(writeln!(io::stderr().lock(), "{}", printable(text)));
 }
 
+/// Says why a command could not do its work: to people, and to programs that read JSON.
+pub fn failed(why: &str, style: Style) {
+    if style.format == Format::Json {
+        let failed = serde_json::json!({"schema": SCHEMA, "event": "failed", "why": why});
+        // A reader that went away has the exit code.
+        drop(print_json(&failed));
+    }
+    note(&format!("error: {why}"));
+}
+
 /// Control characters of foreign text would play with the terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
