@@ -18,6 +18,8 @@ if [ -z "${PODMAN_ON_STORE:-}" ]; then
 fi
 scratch=$PODMAN_ON_STORE
 
+# Podman keeps its locks in shared memory, under one name for all stores: others may run beside us.
+mount -t tmpfs tmpfs /dev/shm
 mount --bind "$store" "$store"
 mount -o remount,ro,bind "$store"
 

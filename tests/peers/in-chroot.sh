@@ -3,16 +3,22 @@
 # /usr/lib/containers/storage and the directory IN at /in. All mounts are in a namespace of their own
 # and end with it. What the traps are:
 #   * containers/storage remounts "/" when it unpacks, so the chroot must be a mount point;
+#   * Podman's locks in /dev/shm are the same for every store, so it has a /dev/shm of its own;
 #   * crun refuses a hybrid cgroup hierarchy, so there is a version 2 one only.
 set -euo pipefail
 if [ -z "${IN_CHROOT:-}" ]; then
     export IN_CHROOT=1
+    # One at a time: two Podmans in one chroot share caches below /var. Held until the script ends.
+    exec 8>"$1.lock"
+    flock 8
     exec unshare --mount --propagation private "$0" "$@"
 fi
 chroot=$1 store=$2 in=$3 script=$4
 mount --bind "$chroot" "$chroot"
 mount -t proc proc "$chroot/proc"
 mount --rbind /dev "$chroot/dev"
+# Podman keeps its locks in shared memory, under one name for all stores.
+mount -t tmpfs tmpfs "$chroot/dev/shm"
 mount -t sysfs sysfs "$chroot/sys"
 mount -t cgroup2 cgroup2 "$chroot/sys/fs/cgroup"
 mount -t tmpfs tmpfs "$chroot/run"
