@@ -206,7 +206,7 @@ printf 'FROM %s\nRUN echo built > /built\n' "$first" > /tmp/Containerfile
 $p build -q --isolation chroot --ulimit nproc=9000:9000 --ulimit nofile=20000:20000 -t localhost/built:1 -f /tmp/Containerfile /tmp
 $p $run $limits localhost/built:1 /bin/grep -q built /built
 # The store is read-only for Podman.
-! $p rmi -f "$first" 2>/dev/null
+if $p rmi -f "$first" 2>/dev/null; then echo "podman removed $first from the store" >&2; exit 1; fi
 $p rmi -af >/dev/null 2>&1 || true
 $p inspect --type image "$first" >/dev/null
 cp -a /usr/lib/containers/storage /in/copy
