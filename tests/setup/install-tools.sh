@@ -32,6 +32,7 @@ test|jq|jq|jq
 test|zstd|zstd|zstd
 test|getfattr|attr|attr
 test|mkfs.ext4|e2fsprogs|e2fsprogs
+test|ostree|ostree|ostree|optional
 test|mmdebstrap|mmdebstrap|mmdebstrap|optional
 test|docker-registry|docker-registry|-|optional
 test|containers-storage|containers-storage|-|optional

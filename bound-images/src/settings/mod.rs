@@ -1,8 +1,6 @@
 //! What was typed, validated and with its defaults: what a run means.
 
-mod config;
-
-pub use config::{Config, DIRECTORIES, read as read_config};
+pub use host::config::{Config, DIRECTORIES, read as read_config};
 
 use std::path::PathBuf;
 use std::time::Duration;

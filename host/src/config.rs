@@ -22,9 +22,32 @@ const MAX_FRAGMENT: u64 = 64 << 10;
 /// The most fragments in one directory.
 const MAX_FRAGMENTS: usize = 1000;
 
+/// Whether an unpinned binding may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pin {
+    /// It is a warning.
+    Warn,
+    /// It is an error at lint and when a new root is staged.
+    Require,
+}
+
 /// What the fragments say, merged; none where they say nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
+    /// What was not understood, one sentence each: an error for a person at a terminal, a warning
+    /// for a unit, since an older program must not refuse for ever what a newer one's key says.
+    pub unknown: Vec<String>,
+    /// Whether an unpinned binding may stand.
+    pub pin: Option<Pin>,
+    /// Whether a root that was never staged fetches its images when it has booted.
+    pub late_binding: Option<bool>,
+    /// How long the last call at shutdown may take.
+    pub last_call_timeout: Option<Duration>,
+    /// For how long an update that was held back is still fetched and kept.
+    pub keep_wanted: Option<Duration>,
+    /// Where the pool is: an absolute path.
+    pub pool: Option<String>,
     /// Layers fetched at the same time: 1 to 16.
     pub jobs: Option<usize>,
     /// Credentials for registries, an absolute path.
@@ -37,14 +60,38 @@ pub struct Config {
 
 /// One fragment as it is written.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 struct Fragment {
+    pin: Option<Pin>,
+    late_binding: Option<bool>,
+    /// Seconds.
+    last_call_timeout: Option<u32>,
+    /// Days.
+    keep_wanted: Option<u16>,
+    pool: Option<String>,
     jobs: Option<u8>,
     authfile: Option<PathBuf>,
     /// Seconds.
     stall_timeout: Option<u32>,
     retries: Option<u32>,
 }
+
+/// The keys that [`Fragment`] has.
+const KEYS: [&str; 9] = [
+    "authfile",
+    "jobs",
+    "keep-wanted",
+    "last-call-timeout",
+    "late-binding",
+    "pin",
+    "pool",
+    "retries",
+    "stall-timeout",
+];
+/// Seconds of a day.
+const DAY: u64 = 86_400;
+/// The longest last call, in seconds: `reboot.target` gives up after 30 minutes.
+const MAX_LAST_CALL: u32 = 1500;
 
 /// Reads and merges the fragments in `directories`.
 ///
@@ -60,7 +107,8 @@ pub fn read(directories: &[&Path]) -> anyhow::Result<Config> {
     let mut config = Config::default();
     for path in files.values() {
         let text = text(path).with_context(|| format!("cannot read {}", path.display()))?;
-        merge(&mut config, &text).with_context(|| format!("{} is not valid", path.display()))?;
+        merge(&mut config, path, &text)
+            .with_context(|| format!("{} is not valid", path.display()))?;
     }
     Ok(config)
 }
@@ -104,12 +152,39 @@ fn text(path: &Path) -> io::Result<String> {
 }
 
 /// Lays one fragment over what is known so far.
-fn merge(config: &mut Config, text: &str) -> anyhow::Result<()> {
-    let fragment: Fragment = toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
+fn merge(config: &mut Config, path: &Path, text: &str) -> anyhow::Result<()> {
+    let at = |error: toml::de::Error| {
+        let line = line_of(text, error.span().map_or(0, |span| span.start));
         anyhow::anyhow!("line {line}: {}", error.message())
-    })?;
+    };
+    let keys: BTreeMap<toml::Spanned<String>, toml::Value> = toml::from_str(text).map_err(at)?;
+    for key in keys.keys().filter(|key| !KEYS.contains(&key.get_ref().as_str())) {
+        let (line, key) = (line_of(text, key.span().start), key.get_ref());
+        config.unknown.push(format!(
+            "{}:{line}: unknown field `{key}`, expected one of {}",
+            path.display(),
+            KEYS.join(", ")
+        ));
+    }
+    let fragment: Fragment = toml::from_str(text).map_err(at)?;
+    config.pin = fragment.pin.or(config.pin);
+    config.late_binding = fragment.late_binding.or(config.late_binding);
+    if let Some(seconds) = fragment.last_call_timeout {
+        if seconds > MAX_LAST_CALL {
+            bail!("last-call-timeout = {seconds}: must be at most {MAX_LAST_CALL} (seconds)");
+        }
+        config.last_call_timeout = Some(Duration::from_secs(u64::from(seconds)));
+    }
+    if let Some(days) = fragment.keep_wanted {
+        config.keep_wanted = Some(Duration::from_secs(u64::from(days) * DAY));
+    }
+    if let Some(path) = fragment.pool {
+        let plain = path.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."));
+        if !path.starts_with('/') || path.len() < 2 || !plain || path.contains(char::is_control) {
+            bail!("pool = {path:?}: must be an absolute path without `.` and `..`");
+        }
+        config.pool = Some(path);
+    }
     if let Some(jobs) = fragment.jobs {
         if !(1..=16).contains(&jobs) {
             bail!("jobs = {jobs}: must be 1 to 16");
@@ -135,6 +210,10 @@ fn merge(config: &mut Config, text: &str) -> anyhow::Result<()> {
         config.retries = Some(retries);
     }
     Ok(())
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or(text).matches('\n').count() + 1
 }
 
 #[cfg(test)]
@@ -166,11 +245,29 @@ mod tests {
     }
 
     #[test]
+    fn unknown_keys_are_told_and_do_no_harm() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::write(top.path().join("x.toml"), "jobs = 4\n\nfuture = { a = 1 }\n").unwrap();
+        let config = read(&[top.path()]).unwrap();
+        assert_eq!(config.jobs, Some(4));
+        assert_eq!(config.unknown.len(), 1, "{:?}", config.unknown);
+        assert!(
+            config.unknown[0].contains("x.toml:3: unknown field `future`"),
+            "{:?}",
+            config.unknown
+        );
+    }
+
+    #[test]
     fn wrong_fragments_are_named() {
         for (text, wanted) in [
             ("jobs = 0", "must be 1 to 16"),
             ("jobs = \"many\"", "line 1"),
-            ("job = 2", "unknown field"),
+            ("late-binding = 1", "line 1"),
+            ("pin = \"maybe\"", "line 1"),
+            ("last-call-timeout = 3600", "at most 1500"),
+            ("pool = \"sysroot\"", "absolute path"),
+            ("pool = \"/a/../b\"", "absolute path"),
             ("authfile = \"auth.json\"", "absolute"),
             ("stall-timeout = 0", "at least 1"),
             ("retries = 1000", "at most 100"),

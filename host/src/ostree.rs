@@ -1,0 +1,198 @@
+//! Deployments of ostree, from its files: nothing is run, since `ostree admin status` cannot be
+//! read by programs before 2025.3, and not at all in a generator.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use anyhow::{Context as _, Result};
+use binding::{Kind, Root};
+use gvariant::aligned_bytes::copy_to_align;
+use gvariant::{Marker as _, Structure as _, gv};
+
+use crate::RootId;
+
+/// What ostree writes when a root is staged (`ostree-sysroot-deploy.c`,
+/// `ostree_sysroot_stage_tree_with_options`).
+pub(crate) const STAGED: &str = "run/ostree/staged-deployment";
+/// What says that the host was booted by ostree (`otcore-prepare-root.h`).
+pub(crate) const BOOTED: &str = "run/ostree-booted";
+/// Where the stateroots are.
+pub(crate) const DEPLOY: &str = "sysroot/ostree/deploy";
+/// The largest of these files that is read, in bytes. They have some hundred.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Device and inode of the booted deployment's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BackingRoot {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// A deployment's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Directory {
+    pub(crate) id: RootId,
+    pub(crate) stateroot: String,
+    /// Root-relative.
+    pub(crate) path: String,
+}
+
+/// All deployments that have a directory, also those that no boot entry names yet or any more.
+pub(crate) fn directories(system: &Root) -> Result<Vec<Directory>> {
+    let mut found = Vec::new();
+    for stateroot in directory_names(system, DEPLOY)? {
+        let below = format!("{DEPLOY}/{stateroot}/deploy");
+        for name in directory_names(system, &below)? {
+            if let Some(id) = RootId::of_ostree(&name) {
+                let stateroot = stateroot.clone();
+                found.push(Directory { id, stateroot, path: format!("{below}/{name}") });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn directory_names(system: &Root, path: &str) -> Result<Vec<String>> {
+    if system.kind(path).is_err() {
+        return Ok(Vec::new());
+    }
+    let entries = system.list(path).with_context(|| format!("cannot list /{path}"))?;
+    let entries = entries.into_iter().filter(|entry| entry.kind == Kind::Dir);
+    Ok(entries.filter_map(|entry| entry.name.into_string().ok()).collect())
+}
+
+/// The id of the staged deployment; none when nothing is staged.
+///
+/// # Errors
+/// When the file cannot be read, or does not say what is staged.
+pub(crate) fn staged(system: &Root) -> Result<Option<RootId>> {
+    let bytes =
+        system.read_optional(STAGED, MAX_FILE).with_context(|| format!("cannot read /{STAGED}"))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let id = parse_staged(&bytes);
+    id.map(Some).with_context(|| format!("/{STAGED} does not name a deployment"))
+}
+
+/// The deployment that ostree's staged-deployment file names: a GVariant dictionary whose `target`
+/// is a dictionary with the deployment's `name`.
+#[must_use]
+pub fn parse_staged(bytes: &[u8]) -> Option<RootId> {
+    let data = copy_to_align(bytes);
+    for entry in gv!("a{sv}").cast(data.as_ref()) {
+        let (key, value) = entry.to_tuple();
+        if key.to_str() != "target" {
+            continue;
+        }
+        for entry in value.get(gv!("a{sv}"))? {
+            let (key, value) = entry.to_tuple();
+            if key.to_str() == "name" {
+                return RootId::of_ostree(value.get(gv!("s"))?.to_str());
+            }
+        }
+    }
+    None
+}
+
+/// What `/run/ostree-booted` says of the booted deployment's directory, in ostree 2024.7 and newer.
+pub(crate) fn backing_root(system: &Root) -> Result<Option<BackingRoot>> {
+    let bytes =
+        system.read_optional(BOOTED, MAX_FILE).with_context(|| format!("cannot read /{BOOTED}"))?;
+    Ok(bytes.and_then(|bytes| parse_booted(&bytes)))
+}
+
+fn parse_booted(bytes: &[u8]) -> Option<BackingRoot> {
+    let data = copy_to_align(bytes);
+    for entry in gv!("a{sv}").cast(data.as_ref()) {
+        let (key, value) = entry.to_tuple();
+        if key.to_str() == "backing-root-device-inode" {
+            let (device, inode) = value.get(gv!("(tt)"))?.to_tuple();
+            return Some(BackingRoot { device: *device, inode: *inode });
+        }
+    }
+    None
+}
+
+/// The deployment whose directory that is.
+pub(crate) fn of_inode(system: &Root, backing: BackingRoot) -> Result<Option<RootId>> {
+    for directory in directories(system)? {
+        let handle = system
+            .dir(&directory.path)
+            .with_context(|| format!("cannot open /{}", directory.path))?;
+        let metadata = std::fs::File::from(handle)
+            .metadata()
+            .with_context(|| format!("cannot look at /{}", directory.path))?;
+        if backing.is(metadata.dev(), metadata.ino()) {
+            return Ok(Some(directory.id));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `{"target": <{"name": <"ID">, "osname": <"lab">}>}`, as GLib writes it.
+    fn staged_file(id: &str) -> Vec<u8> {
+        fn variant(value: &[u8], kind: &str) -> Vec<u8> {
+            [value, b"\0", kind.as_bytes()].concat()
+        }
+        /// A dictionary of strings to variants, whose parts are shorter than 64 kB in all.
+        fn dictionary(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+            let size = |len: usize| if len < 256 { 1 } else { 2 };
+            let (mut out, mut ends) = (Vec::new(), Vec::new());
+            for (key, value) in entries {
+                out.resize(out.len().next_multiple_of(8), 0);
+                let mut entry = [key.as_bytes(), b"\0"].concat();
+                let end = entry.len();
+                entry.resize(end.next_multiple_of(8), 0);
+                entry.extend(value);
+                let width = size(entry.len() + 1);
+                entry.extend(&(end as u64).to_le_bytes()[..width]);
+                out.extend(entry);
+                ends.push(out.len());
+            }
+            let width = size(out.len() + ends.len());
+            for end in ends {
+                out.extend(&(end as u64).to_le_bytes()[..width]);
+            }
+            out
+        }
+        let text = |text: &str| variant(&[text.as_bytes(), b"\0"].concat(), "s");
+        let target = dictionary(&[("name", text(id)), ("osname", text("lab"))]);
+        dictionary(&[("kargs", variant(b"", "as")), ("target", variant(&target, "a{sv}"))])
+    }
+
+    #[test]
+    fn the_staged_deployment_is_read() {
+        let id = format!("{}.0", "a1".repeat(32));
+        let file = staged_file(&id);
+        assert_eq!(parse_staged(&file).unwrap().as_str(), id);
+        assert_eq!(parse_staged(b""), None);
+        assert_eq!(parse_staged(&staged_file("../../etc.0")), None);
+        for end in 0..file.len() {
+            // What was cut off may still have the name in it, but never another one.
+            let found = parse_staged(&file[..end]);
+            assert!(found.is_none_or(|found| found.as_str() == id));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_bad(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            drop(parse_staged(&bytes));
+            parse_booted(&bytes);
+        }
+
+        #[test]
+        fn nor_are_nearly_right_ones(at in 0usize..200, byte in any::<u8>()) {
+            let mut file = staged_file(&format!("{}.0", "a1".repeat(32)));
+            if let Some(place) = file.get_mut(at) {
+                *place = byte;
+            }
+            drop(parse_staged(&file));
+            parse_booted(&file);
+        }
+    }
+}
