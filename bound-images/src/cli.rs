@@ -103,4 +103,8 @@ pub(crate) struct Stage {
     /// How many layers to fetch at the same time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) jobs: Option<u8>,
+    /// Copy layers from this containers/storage store where it has them, instead of fetching them
+    /// (may be given again); otherwise those of this host are looked at
+    #[arg(long = "foreign-store", value_name = "DIR")]
+    pub(crate) foreign_stores: Vec<PathBuf>,
 }

@@ -21,6 +21,8 @@ pub const DIRECTORIES: [&str; 3] =
 const MAX_FRAGMENT: u64 = 64 << 10;
 /// The most fragments in one directory.
 const MAX_FRAGMENTS: usize = 1000;
+/// The most foreign stores: each may have to be waited for.
+const MAX_STORES: usize = 16;
 
 /// Whether an unpinned binding may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -56,6 +58,8 @@ pub struct Config {
     pub stall_timeout: Option<Duration>,
     /// How often a request that may get better is tried again: at most 100.
     pub retries: Option<u32>,
+    /// Stores of others from which layers may be copied, absolute paths.
+    pub foreign_stores: Option<Vec<PathBuf>>,
 }
 
 /// One fragment as it is written.
@@ -74,11 +78,13 @@ struct Fragment {
     /// Seconds.
     stall_timeout: Option<u32>,
     retries: Option<u32>,
+    foreign_stores: Option<Vec<PathBuf>>,
 }
 
 /// The keys that [`Fragment`] has.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "authfile",
+    "foreign-stores",
     "jobs",
     "keep-wanted",
     "last-call-timeout",
@@ -209,6 +215,15 @@ fn merge(config: &mut Config, path: &Path, text: &str) -> anyhow::Result<()> {
         }
         config.retries = Some(retries);
     }
+    if let Some(stores) = fragment.foreign_stores {
+        if stores.len() > MAX_STORES {
+            bail!("foreign-stores: {} paths, at most {MAX_STORES} are looked at", stores.len());
+        }
+        if let Some(path) = stores.iter().find(|path| !path.is_absolute()) {
+            bail!("foreign-stores: {path:?}: must be an absolute path");
+        }
+        config.foreign_stores = Some(stores);
+    }
     Ok(())
 }
 
@@ -233,7 +248,7 @@ mod tests {
         write(0, "10-a.toml", "jobs = 2\nretries = 7\n");
         write(0, "50-b.toml", "jobs = 4\n");
         write(1, "50-b.toml", "stall-timeout = 5\n");
-        write(2, "20-c.toml", "authfile = \"/run/auth.json\"\n");
+        write(2, "20-c.toml", "authfile = \"/run/auth.json\"\nforeign-stores = []\n");
         write(2, "ignored.conf", "nonsense");
         let paths: Vec<&Path> = directories.iter().map(PathBuf::as_path).collect();
         let config = read(&paths).unwrap();
@@ -241,6 +256,7 @@ mod tests {
         assert_eq!(config.retries, Some(7));
         assert_eq!(config.stall_timeout, Some(Duration::from_secs(5)));
         assert_eq!(config.authfile.as_deref(), Some(Path::new("/run/auth.json")));
+        assert_eq!(config.foreign_stores, Some(Vec::new()), "said, and none of them");
         assert_eq!(read(&[&top.path().join("none")]).unwrap(), Config::default());
     }
 
@@ -270,6 +286,7 @@ mod tests {
             ("pool = \"/a/../b\"", "absolute path"),
             ("authfile = \"auth.json\"", "absolute"),
             ("stall-timeout = 0", "at least 1"),
+            ("foreign-stores = [\"/a\", \"b\"]", "absolute"),
             ("retries = 1000", "at most 100"),
             ("jobs = ", "line 1"),
         ] {

@@ -83,7 +83,7 @@ impl Builder {
         &self.directory
     }
 
-    fn layer_directory(&self, id: &str) -> PathBuf {
+    pub(crate) fn layer_directory(&self, id: &str) -> PathBuf {
         self.directory.join("overlay").join(id)
     }
 
@@ -177,7 +177,7 @@ impl Builder {
     }
 
     /// Removes what there is of a layer.
-    fn discard(&self, id: &str) -> Result<()> {
+    pub(crate) fn discard(&self, id: &str) -> Result<()> {
         // The marker first: a removal that is interrupted must not leave a layer that looks whole.
         remove_if_there(&self.layer_directory(id).join(layer::VERIFIED))?;
         remove_tree(&self.layer_directory(id))?;

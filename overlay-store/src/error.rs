@@ -30,6 +30,8 @@ pub enum Error {
     },
     /// The compressed stream is broken, or of a kind that is not supported.
     Blob(io::Error),
+    /// A layer of a store that others write cannot be copied.
+    Foreign(io::Error),
     /// The disk, or a path on it, is at fault.
     Io {
         /// What was being done, with the path.
@@ -50,7 +52,10 @@ impl Error {
     pub fn is_source_fault(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         match self {
-            Self::Mismatch { .. } | Self::Tar(tar::Error::Malformed { .. }) | Self::Blob(_) => true,
+            Self::Mismatch { .. }
+            | Self::Tar(tar::Error::Malformed { .. })
+            | Self::Blob(_)
+            | Self::Foreign(_) => true,
             // A path that cannot be made is the layer's; a disk that is full or broken is ours.
             Self::Member { source, .. } => {
                 let broken = source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error());
@@ -65,9 +70,10 @@ impl Error {
     #[must_use]
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
-            Self::Member { source, .. } | Self::Io { source, .. } | Self::Blob(source) => {
-                Some(source.kind())
-            }
+            Self::Member { source, .. }
+            | Self::Io { source, .. }
+            | Self::Blob(source)
+            | Self::Foreign(source) => Some(source.kind()),
             Self::Tar(_) | Self::Mismatch { .. } | Self::Invalid(_) => None,
         }
     }
@@ -93,6 +99,7 @@ impl fmt::Display for Error {
             Self::Tar(error) => error.fmt(f),
             Self::Member { name, source } => write!(f, "cannot unpack {name:?}: {source}"),
             Self::Blob(error) => write!(f, "the compressed layer is broken: {error}"),
+            Self::Foreign(error) => write!(f, "the copy that is there is not usable: {error}"),
             Self::Io { action, source } => write!(f, "cannot {action}: {source}"),
             Self::Invalid(why) => f.write_str(why),
         }

@@ -58,6 +58,16 @@ pub struct Layer {
     pub gids: Vec<u32>,
 }
 
+/// A blob that holds a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Packed {
+    pub(crate) blob: Digest,
+    /// In bytes.
+    pub(crate) size: u64,
+    /// Podman's number for its compression.
+    pub(crate) compression: u8,
+}
+
 /// Reads the marker of the layer in `directory`; none when there is none or it is not valid.
 ///
 /// # Errors
@@ -92,10 +102,7 @@ pub fn write(
     max_size: u64,
     blob: impl Read,
 ) -> Result<Layer> {
-    let (Some(id), below) = (ids.get(index), ids.get(..index).unwrap_or_default()) else {
-        return Err(Error::Invalid(format!("no layer number {index}")));
-    };
-    let frame = Frame::make(directory, id, below, max_size)?;
+    let frame = Frame::make(directory, ids, index, max_size)?;
     let blob = Hashed::new(blob, Limit::Promised(expected.size));
     let (decoder, compression) = Decoder::new(blob).map_err(Error::Blob)?;
     let stream = Hashed::new(decoder, Limit::Room(max_size));
@@ -125,23 +132,9 @@ pub fn write(
     expect("blob digest", &expected.blob, &blob.finish())?;
     let size = stream.length();
     expect("diff id", &expected.diff_id, &stream.finish())?;
-    if finished.uids.len() + finished.gids.len() > MAX_OWNERS {
-        let why = format!("more than {MAX_OWNERS} owners and groups");
-        return Err(Error::Tar(tar::Error::Malformed { offset: size, why }));
-    }
-    let layer = Layer {
-        id: id.clone(),
-        parent: below.last().cloned(),
-        diff_id: expected.diff_id,
-        size,
-        blob: expected.blob,
-        blob_size: expected.size,
-        compression: Compression::number(compression),
-        uids: finished.uids.into_iter().collect(),
-        gids: finished.gids.into_iter().collect(),
-    };
-    frame.complete(&layer)?;
-    Ok(layer)
+    let compression = Compression::number(compression);
+    let packed = Packed { blob: expected.blob, size: expected.size, compression };
+    frame.complete(finished, expected.diff_id, size, packed)
 }
 
 /// Reads the rest of a blob and compares its size and digest with what was promised.
@@ -178,15 +171,26 @@ fn lower(below: &[String]) -> Option<String> {
 }
 
 /// The directory of a layer that is being written.
-struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     directory: &'a Path,
+    id: &'a str,
+    parent: Option<&'a String>,
     /// Bytes that the layer may take on disk.
     room: u64,
 }
 
 impl<'a> Frame<'a> {
-    fn make(directory: &'a Path, id: &str, below: &[String], room: u64) -> Result<Self> {
-        let frame = Self { directory, room };
+    /// Makes it, for the layer number `index` of an image with the layer ids `ids`, base first.
+    pub(crate) fn make(
+        directory: &'a Path,
+        ids: &'a [String],
+        index: usize,
+        room: u64,
+    ) -> Result<Self> {
+        let (Some(id), below) = (ids.get(index), ids.get(..index).unwrap_or_default()) else {
+            return Err(Error::Invalid(format!("no layer number {index}")));
+        };
+        let frame = Self { directory, id, parent: below.last(), room };
         for name in ["", "diff", "aside", "empty", "work", "merged"] {
             let path = directory.join(name);
             fs::DirBuilder::new()
@@ -219,7 +223,29 @@ impl<'a> Frame<'a> {
         rustix::fs::open(&path, flags, Mode::empty()).during(|| format!("open {}", path.display()))
     }
 
-    fn complete(&self, layer: &Layer) -> Result<()> {
+    /// Completes a layer whose stream is proved to have this diff id: its marker comes last.
+    pub(crate) fn complete(
+        &self,
+        finished: Finished,
+        diff_id: Digest,
+        size: u64,
+        packed: Packed,
+    ) -> Result<Layer> {
+        if finished.uids.len() + finished.gids.len() > MAX_OWNERS {
+            let why = format!("more than {MAX_OWNERS} owners and groups");
+            return Err(Error::Tar(tar::Error::Malformed { offset: size, why }));
+        }
+        let layer = Layer {
+            id: self.id.to_owned(),
+            parent: self.parent.cloned(),
+            diff_id,
+            size,
+            blob: packed.blob,
+            blob_size: packed.size,
+            compression: packed.compression,
+            uids: finished.uids.into_iter().collect(),
+            gids: finished.gids.into_iter().collect(),
+        };
         let aside = self.directory.join("aside");
         crate::below::remove(&aside).during(|| format!("remove {}", aside.display()))?;
         let diff = self.open("diff")?;
@@ -228,14 +254,19 @@ impl<'a> Frame<'a> {
         rustix::fs::fchmod(&diff, Mode::from_raw_mode(0o555)).during(action)?;
         crate::time::reset_fd(&diff).during(action)?;
         rustix::fs::syncfs(&diff).during(|| format!("sync {}", self.directory.display()))?;
-        let text = serde_json::to_vec(layer).map_err(|error| Error::Invalid(error.to_string()))?;
+        let text = serde_json::to_vec(&layer).map_err(|error| Error::Invalid(error.to_string()))?;
         self.file(VERIFIED, &text, 0o600)?;
         let directory = self.open("")?;
-        rustix::fs::fsync(&directory).during(action)
+        rustix::fs::fsync(&directory).during(action)?;
+        Ok(layer)
     }
 }
 
-fn unpack<R: io::BufRead>(reader: &mut tar::Reader<R>, frame: &Frame<'_>) -> Result<Finished> {
+/// Unpacks a tar stream into the frame, and writes its tar-split.
+pub(crate) fn unpack<R: io::BufRead>(
+    reader: &mut tar::Reader<R>,
+    frame: &Frame<'_>,
+) -> Result<Finished> {
     let path = frame.directory.join(SPLIT);
     let writing = || format!("write {}", path.display());
     let file = fs::OpenOptions::new()

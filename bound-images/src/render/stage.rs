@@ -10,7 +10,7 @@ use super::{
     FindingJson, SCHEMA, Style, bytes, count, finding, note, print, print_json, printable,
 };
 use crate::cli::Format;
-use crate::stage::{Event, LayerPlan, Outcome, Plan, Published, StageError};
+use crate::stage::{Action, Event, LayerPlan, Outcome, Plan, Published, StageError};
 
 #[derive(Serialize)]
 struct LayerJson<'a> {
@@ -20,6 +20,8 @@ struct LayerJson<'a> {
     blob: oci_digest::Digest,
     size: u64,
     id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a std::path::Path>,
 }
 
 /// Tells of an event while the stage runs: lines for people, or JSON lines.
@@ -40,8 +42,9 @@ pub fn progress(event: &Event<'_>, style: Style) {
             note(&format!("warning: {binding} is optional and left out: {why}"));
         }
         Event::Planned(plan) => note(&summary(plan)),
-        Event::Layer { diff_id, fetched, done, of } => {
-            note(&format!("[{done}/{of}] layer {} ({})", diff_id.short(), bytes(*fetched)));
+        Event::Layer { diff_id, action, size, done, of } => {
+            let copied = if *action == Action::Copy { ", copied" } else { "" };
+            note(&format!("[{done}/{of}] layer {} ({}{copied})", diff_id.short(), bytes(*size)));
         }
         Event::Publishing => note("verified; publishing"),
     }
@@ -59,8 +62,9 @@ fn event_json(event: &Event<'_>) -> serde_json::Value {
             json!({"schema": SCHEMA, "event": "unavailable", "binding": binding, "why": why})
         }
         Event::Planned(plan) => plan_json(plan, "planned"),
-        Event::Layer { diff_id, fetched, done, of } => {
-            json!({"schema": SCHEMA, "event": "layer", "diff_id": diff_id, "fetched": fetched, "done": done, "of": of})
+        Event::Layer { diff_id, action, size, done, of } => {
+            let fetched = if *action == Action::Fetch { *size } else { 0 };
+            json!({"schema": SCHEMA, "event": "layer", "diff_id": diff_id, "action": action.word(), "fetched": fetched, "done": done, "of": of})
         }
         Event::Publishing => json!({"schema": SCHEMA, "event": "publishing"}),
     }
@@ -82,18 +86,22 @@ fn layer_json(layer: &LayerPlan) -> LayerJson<'_> {
         blob: layer.blob,
         size: layer.size,
         id: &layer.id,
+        from: (layer.action == Action::Copy)
+            .then(|| layer.copies.first().map(overlay_store::ForeignLayer::store))
+            .flatten(),
     }
 }
 
 /// The plan in one line.
 fn summary(plan: &Plan) -> String {
-    let fetch = plan.to_fetch().count();
+    let (fetch, copy) = (plan.to_fetch().count(), plan.to_copy().count());
+    let copies = if copy > 0 { format!("{copy} to copy, ") } else { String::new() };
     format!(
-        "{} in {}: {fetch} to fetch ({}), {} there already",
+        "{} in {}: {fetch} to fetch ({}), {copies}{} there already",
         count(plan.image_count(), "image"),
         count(plan.layers.len(), "layer"),
         bytes(plan.bytes_to_fetch()),
-        plan.layers.len() - fetch
+        plan.layers.len() - fetch - copy
     )
 }
 
@@ -155,8 +163,12 @@ fn plan_text(plan: &Plan) -> String {
 
 fn published_text(published: &Published) -> String {
     let plan = &published.plan;
+    let copied = match plan.to_copy().count() {
+        0 => String::new(),
+        copies => format!(", {copies} copied"),
+    };
     let mut out = format!(
-        "Staged {} ({}, {} fetched) in {}, store {}.\n",
+        "Staged {} ({}{copied}, {} fetched) in {}, store {}.\n",
         count(plan.image_count(), "image"),
         count(plan.layers.len(), "layer"),
         bytes(plan.bytes_to_fetch()),

@@ -1,5 +1,7 @@
 //! What was typed, validated and with its defaults: what a run means.
 
+mod stores;
+
 pub use host::config::{Config, DIRECTORIES, read as read_config};
 
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ pub struct StageSettings {
     pub stall_timeout: Duration,
     /// How often a request that may get better is tried again.
     pub retries: u32,
+    /// Stores of others on this host from which layers may be copied, best first.
+    pub foreign_stores: Vec<PathBuf>,
 }
 
 /// Layers fetched at the same time unless told otherwise: enough to keep two cores and a network
@@ -39,7 +43,12 @@ pub const DEFAULT_RETRIES: u32 = 3;
 impl StageSettings {
     /// What was typed wins over the configuration, which wins over the defaults.
     pub(crate) fn new(typed: crate::cli::Stage, config: Config) -> Self {
+        let foreign_stores = match typed.foreign_stores {
+            stores if stores.is_empty() => config.foreign_stores.unwrap_or_else(stores::of_host),
+            stores => stores,
+        };
         Self {
+            foreign_stores,
             root: typed.rooted.root,
             bundle: typed.bundle,
             dry_run: typed.dry_run,

@@ -3,7 +3,7 @@
 use binding::Finding;
 use oci_digest::Digest;
 
-use super::Plan;
+use super::{Action, Plan};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -32,11 +32,13 @@ pub enum Event<'a> {
     Layer {
         /// Its diff id.
         diff_id: Digest,
-        /// Bytes that were fetched for it.
-        fetched: u64,
+        /// Where it came from.
+        action: Action,
+        /// Bytes of its blob.
+        size: u64,
         /// Layers done, this one included.
         done: usize,
-        /// Layers to be fetched in all.
+        /// Layers to be copied or fetched in all.
         of: usize,
     },
     /// All is verified; the store is being put into its place.

@@ -1,4 +1,5 @@
-//! Fetching layers: several at a time, each unpacked while it comes.
+//! Fetching layers: several at a time, each unpacked while it comes. Layers to be copied go the same
+//! way, so that the network is busy while the disk is, and are fetched when no copy is whole.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -10,27 +11,28 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::resolve::Answers;
-use super::{Event, LayerPlan, Observer, Plan, StageError};
+use super::{Action, Event, LayerPlan, Observer, Plan, StageError, copy};
 use crate::settings::StageSettings;
-use crate::source::{Kind, Source, SourceError};
+use crate::source::{ImageBytes, Kind, Request, Source, SourceError};
 
 /// Pieces of a blob that may wait for the unpacker: what bounds the memory of a transfer.
 const PIECES: usize = 4;
 
-/// Fetches and unpacks the layers that the plan says. When one fails, the others still complete:
-/// the next attempt has less to do.
+/// Copies, or fetches and unpacks, the layers that the plan says, and corrects the plan where a layer
+/// had to be fetched instead. When one fails, the others still complete: the next attempt has less
+/// to do.
 ///
 /// `max_size` bounds what one layer may grow to, in bytes.
 pub(super) async fn layers(
     settings: &StageSettings,
-    plan: &Plan,
+    plan: &mut Plan,
     answers: &Answers,
     builder: &Builder,
     max_size: u64,
     source: Arc<Source>,
     observer: &Observer,
 ) -> Result<(), StageError> {
-    let mut waiting: VecDeque<LayerPlan> = plan.to_fetch().cloned().collect();
+    let mut waiting: VecDeque<LayerPlan> = plan.to_copy().chain(plan.to_fetch()).cloned().collect();
     let of = waiting.len();
     let mut running = JoinSet::new();
     let (mut done, mut sources, mut stores) = (0, Vec::new(), Vec::new());
@@ -39,30 +41,29 @@ pub(super) async fn layers(
             && let Some(layer) = waiting.pop_front()
         {
             let Some(answer) = answers.images.get(&layer.binding) else { continue };
-            let (source, request, image) =
-                (Arc::clone(&source), answer.request.clone(), Arc::clone(&answer.image));
-            let (ids, builder) = (answer.ids.clone(), builder.clone());
+            let job = Job {
+                source: Arc::clone(&source),
+                request: answer.request.clone(),
+                image: Arc::clone(&answer.image),
+                ids: answer.ids.clone(),
+                builder: builder.clone(),
+                max_size,
+            };
             running.spawn(async move {
-                let Some(blob) = image.layers.get(layer.index) else { return (layer, Ok(())) };
-                let expected =
-                    Expected { blob: blob.digest, size: blob.size, diff_id: blob.diff_id };
-                let (sender, receiver) = mpsc::channel(PIECES);
-                let index = layer.index;
-                let unpacking = tokio::task::spawn_blocking(move || {
-                    let pieces = Pieces { receiver, piece: Vec::new(), at: 0 };
-                    builder.write_layer(&ids, index, &expected, max_size, pieces)
-                });
-                let (sent, written) =
-                    tokio::join!(source.layer(&request, &image, blob, sender), unpacking);
-                (layer, judge(sent, written))
+                let result = job.run(&layer).await;
+                (layer, result)
             });
         }
         let Some(joined) = running.join_next().await else { break };
         let (layer, result) = joined.context("a transfer broke off")?;
         match result {
-            Ok(()) => {
+            Ok(action) => {
                 done += 1;
-                observer(Event::Layer { diff_id: layer.diff_id, fetched: layer.size, done, of });
+                let LayerPlan { diff_id, size, .. } = layer;
+                observer(Event::Layer { diff_id, action, size, done, of });
+                if let Some(planned) = plan.layers.iter_mut().find(|known| known.id == layer.id) {
+                    planned.action = action;
+                }
             }
             Err(Failure::Source(error)) => sources.push((layer.binding, error)),
             Err(Failure::Store(error)) => {
@@ -76,6 +77,46 @@ pub(super) async fn layers(
         return Err(StageError::Layers(stores));
     }
     if sources.is_empty() { Ok(()) } else { Err(StageError::Sources(sources)) }
+}
+
+/// What it takes to get one layer.
+struct Job {
+    source: Arc<Source>,
+    request: Request,
+    image: Arc<ImageBytes>,
+    ids: Vec<String>,
+    builder: Builder,
+    max_size: u64,
+}
+
+impl Job {
+    /// Gets the layer, and says how.
+    async fn run(self, layer: &LayerPlan) -> Result<Action, Failure> {
+        if layer.action == Action::Copy {
+            match copy::layer(layer, &self.ids, &self.builder, self.max_size).await {
+                Ok(Ok(true)) => return Ok(Action::Copy),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => return Err(Failure::Store(error)),
+                Err(error) => return Err(Failure::Broken(error)),
+            }
+        }
+        self.fetch(layer).await.map(|()| Action::Fetch)
+    }
+
+    async fn fetch(self, layer: &LayerPlan) -> Result<(), Failure> {
+        let Some(blob) = self.image.layers.get(layer.index) else { return Ok(()) };
+        let expected = Expected { blob: blob.digest, size: blob.size, diff_id: blob.diff_id };
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let (index, max_size) = (layer.index, self.max_size);
+        let (ids, builder) = (self.ids, self.builder);
+        let unpacking = tokio::task::spawn_blocking(move || {
+            let pieces = Pieces { receiver, piece: Vec::new(), at: 0 };
+            builder.write_layer(&ids, index, &expected, max_size, pieces)
+        });
+        let (sent, written) =
+            tokio::join!(self.source.layer(&self.request, &self.image, blob, sender), unpacking);
+        judge(sent, written)
+    }
 }
 
 enum Failure {

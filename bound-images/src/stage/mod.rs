@@ -1,8 +1,9 @@
-//! Making the store of a root complete: look, resolve, plan, fetch, verify, publish.
+//! Making the store of a root complete: look, resolve, plan, copy and fetch, verify, publish.
 //!
 //! Nothing is visible at the store's place until all of it is there; what was fetched before a
 //! failure is kept beside it and used by the next attempt.
 
+mod copy;
 mod event;
 mod fetch;
 mod place;
@@ -166,11 +167,12 @@ pub async fn stage(
     let work = place.claim()?;
     let answers = resolve::all(settings, state, held, Some(&work), &source, observer).await?;
     let mut plan = make_plan(state, held, &answers, Some(work.builder()), true, &place)?;
+    copy::plan(settings, &mut plan).await?;
     observer(Event::Planned(&plan));
     place.require_space(&plan)?;
     link_layers(held, &mut plan, work.builder())?;
-    fetch::layers(settings, &plan, &answers, work.builder(), place.available(), source, observer)
-        .await?;
+    let room = place.available();
+    fetch::layers(settings, &mut plan, &answers, work.builder(), room, source, observer).await?;
     finish(state, plan, answers, work, &place, observer)
 }
 
@@ -184,7 +186,8 @@ async fn plan_only(
 ) -> Result<Outcome, StageError> {
     let answers = resolve::all(settings, state, held, None, &source, observer).await?;
     let builder = place.unclaimed();
-    let plan = make_plan(state, held, &answers, builder.as_ref(), false, place)?;
+    let mut plan = make_plan(state, held, &answers, builder.as_ref(), false, place)?;
+    copy::plan(settings, &mut plan).await?;
     place.require_space(&plan)?;
     Ok(Outcome::Planned(plan))
 }

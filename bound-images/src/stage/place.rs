@@ -140,7 +140,7 @@ impl Place {
     }
 
     pub(super) fn require_space(&self, plan: &Plan) -> Result<(), StageError> {
-        let needed = plan.bytes_to_fetch().saturating_mul(GROWTH);
+        let needed = plan.bytes_to_write().saturating_mul(GROWTH);
         let available = self.available();
         if needed <= available {
             return Ok(());

@@ -7,6 +7,7 @@ use binding::{
     Binding, Finding, Platform, Record, RecordBinding, RecordLayer, Resolved, StoredImage,
 };
 use oci_digest::Digest;
+use overlay_store::{Expected, Foreign, ForeignLayer};
 
 use super::resolve::{Answer, Answers};
 
@@ -17,6 +18,8 @@ pub enum Action {
     Keep,
     /// By hard links from the store that is there.
     Link,
+    /// From a store that others write on this host.
+    Copy,
     /// From the source.
     Fetch,
 }
@@ -28,6 +31,7 @@ impl Action {
         match self {
             Self::Keep => "keep",
             Self::Link => "link",
+            Self::Copy => "copy",
             Self::Fetch => "fetch",
         }
     }
@@ -50,6 +54,16 @@ pub struct LayerPlan {
     pub binding: String,
     /// Number of the layer in that image, from 0.
     pub index: usize,
+    /// Where it can be copied from, best first; empty unless it is to be copied.
+    pub copies: Vec<ForeignLayer>,
+}
+
+impl LayerPlan {
+    /// What its bytes have to be.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        Expected { blob: self.blob, size: self.size, diff_id: self.diff_id }
+    }
 }
 
 /// What a stage will do.
@@ -106,6 +120,7 @@ impl Plan {
                     action: there.get(id).map_or(Action::Fetch, |(action, _)| *action),
                     binding: name.clone(),
                     index,
+                    copies: Vec::new(),
                 };
                 // The same layer may be packed in two ways: the smaller one is fetched.
                 let best = layers.entry(id.clone()).or_insert_with(|| layer.clone());
@@ -114,17 +129,45 @@ impl Plan {
                 }
             }
         }
-        let mut layers: Vec<LayerPlan> = layers.into_values().collect();
-        layers.sort_by(|one, other| {
-            (one.action, other.size, &one.id).cmp(&(other.action, one.size, &other.id))
-        });
-        Ok(Self {
+        let mut plan = Self {
             store: store.to_owned(),
-            layers,
+            layers: layers.into_values().collect(),
             bindings: bindings.to_vec(),
             host: host.clone(),
             stored,
-        })
+        };
+        plan.sort();
+        Ok(plan)
+    }
+
+    /// By action, the largest first.
+    fn sort(&mut self) {
+        self.layers.sort_by(|one, other| {
+            (one.action, other.size, &one.id).cmp(&(other.action, one.size, &other.id))
+        });
+    }
+
+    /// Copies what would be fetched and stands in one of `stores`, those first in it first.
+    pub(super) fn copy_from(&mut self, stores: &[Foreign]) {
+        for layer in self.layers.iter_mut().filter(|layer| layer.action == Action::Fetch) {
+            let expected = layer.expected();
+            layer.copies = stores.iter().flat_map(|store| store.find(&expected)).collect();
+            if !layer.copies.is_empty() {
+                layer.action = Action::Copy;
+            }
+        }
+        self.sort();
+    }
+
+    /// Layers that come from a store that others write.
+    pub fn to_copy(&self) -> impl Iterator<Item = &LayerPlan> {
+        self.layers.iter().filter(|layer| layer.action == Action::Copy)
+    }
+
+    /// Bytes that the layers to be written have as blobs: what they take on disk, at the least.
+    #[must_use]
+    pub fn bytes_to_write(&self) -> u64 {
+        self.to_copy().fold(self.bytes_to_fetch(), |sum, layer| sum.saturating_add(layer.size))
     }
 
     /// Layers that come from the source.
