@@ -98,11 +98,22 @@ fn what_was_typed_wrong_and_roots_that_are_not_there() {
     }
     let world = World::new();
     let run = |words: &[&str]| Ran::of(world.command_of(PROGRAM).args(words).output().unwrap());
-    for words in
-        [&[][..], &["stage"], &["list", "--root"], &["stage", "--root", "/", "--jobs", "0"], &["x"]]
-    {
+    for words in [
+        &[][..],
+        &["release"],
+        &["list", "--root"],
+        &["stage", "--root", "/", "--jobs", "0"],
+        &["stage", "--root", "/", "--last-call"],
+        &["x"],
+    ] {
         run(words).expect(2, &["--help"]);
     }
+    let top = world.root();
+    let host = ["--host", top.to_str().unwrap()];
+    run(&[&["stage"], &host[..]].concat()).expect(0, &["Nothing to do: no root is staged"]);
+    run(&[&["gate"], &host[..]].concat()).expect(0, &["no root is staged"]);
+    run(&[&["status"], &host[..]].concat()).expect(0, &["no roots"]);
+    run(&[&["list", "--root", "staged"], &host[..]].concat()).expect(3, &["no staged root"]);
     for command in ["list", "verify", "stage"] {
         let none = world.path("none");
         run(&[command, "--root", none.to_str().unwrap()]).expect(3, &["none"]);

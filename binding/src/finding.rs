@@ -74,6 +74,13 @@ macro_rules! codes {
                 match self { $(Self::$name => $text,)+ }
             }
 
+            /// Whether a service with this fault does not start from the image that is bound, although
+            /// it may be there: then its root is not complete.
+            #[must_use]
+            pub fn keeps_image_away(self) -> bool {
+                matches!(self, Self::StoreHidden | Self::PullAlways)
+            }
+
             /// How bad this fault always is.
             #[must_use]
             pub fn severity(self) -> Severity {
@@ -163,6 +170,9 @@ codes! {
     BadBoolean = "bad-boolean", Error;
     /// `Pull=`, `Policy=` or `--pull` that fetches another image than the one bound.
     PullPolicy = "pull-policy", Warning;
+    /// A container asks the registry at every start (`Pull=always`), so that it cannot start without
+    /// one: its root is not complete.
+    PullAlways = "pull-always", Warning;
     /// `AutoUpdate=registry`: the container would leave its root behind.
     AutoUpdate = "auto-update", Warning;
     /// Arguments in `PodmanArgs=` that change what is pulled; only keys are read.

@@ -218,7 +218,7 @@ fn what_hides_the_store_or_changes_the_image() {
         ("PodmanArgs=--imagestore=/x", "store-hidden", "remove it"),
         ("ContainersConfModule=/etc/x.conf", "store-hidden", "module"),
         ("Pull=newer", "pull-policy", "missing or never"),
-        ("PodmanArgs=--pull=always", "pull-policy", "missing or never"),
+        ("PodmanArgs=--pull=always", "pull-always", "missing or never"),
         ("AutoUpdate=registry", "auto-update", "remove the line"),
         ("PodmanArgs=--platform linux/arm64", "pull-arguments", ".image"),
         ("PodmanArgs=--rootfs", "pull-arguments", "remove"),

@@ -32,6 +32,9 @@ pub(crate) struct Global {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
+    /// The top of the running system; for tests
+    #[arg(long, global = true, hide = true, default_value = "/", value_name = "DIR")]
+    pub(crate) host: PathBuf,
 }
 
 /// The form of what goes to standard output.
@@ -62,13 +65,22 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Fetch and verify the images of a root and put them into its store
     Stage(Stage),
+    /// Show all roots of this host, and whether their images are there
+    Status,
+    /// Say whether the staged root may become the next boot (called at shutdown)
+    Gate(Gate),
+    /// Let one root boot although images are missing
+    Release(Release),
+    /// Remove stores and downloads that no root uses or wants
+    Gc(Gc),
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Rooted {
-    /// The root: a directory with an operating system in it
-    #[arg(long, value_name = "DIR")]
-    pub(crate) root: PathBuf,
+    /// The root: a directory with an operating system in it, or one of this host's: booted, staged,
+    /// pending, rollback, or the start of its id (default: the booted one)
+    #[arg(long, value_name = "ROOT")]
+    pub(crate) root: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -79,12 +91,19 @@ pub(crate) struct Verify {
     /// times and extended attributes
     #[arg(long)]
     pub(crate) deep: bool,
+    /// For the health check of a boot: fail only for a required image that is missing or wrong in a
+    /// root that was not released
+    #[arg(long)]
+    pub(crate) health: bool,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Stage {
-    #[command(flatten)]
-    pub(crate) rooted: Rooted,
+    /// The root: a directory with an operating system in it, or one of this host's: booted, staged,
+    /// pending, rollback, or the start of its id (default: the staged one, and then what an update
+    /// that was held back still wants)
+    #[arg(long, value_name = "ROOT")]
+    pub(crate) root: Option<PathBuf>,
     /// Take the images from this OCI layout instead of registries
     #[arg(long, value_name = "DIR")]
     pub(crate) bundle: Option<PathBuf>,
@@ -107,4 +126,59 @@ pub(crate) struct Stage {
     /// (may be given again); otherwise those of this host are looked at
     #[arg(long = "foreign-store", value_name = "DIR")]
     pub(crate) foreign_stores: Vec<PathBuf>,
+    /// How long to wait for another stage that is running
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) wait: u32,
+    /// For the unit at boot: fetch what the booted root lacks, and publish what can be had
+    #[arg(long, conflicts_with_all = ["root", "dry_run", "refresh"])]
+    pub(crate) late_binding: bool,
+    /// For the unit at shutdown: one more try, within the last-call-timeout of the configuration
+    #[arg(long, conflicts_with_all = ["root", "dry_run", "late_binding", "refresh"])]
+    pub(crate) last_call: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Gate {
+    /// For the unit before a soft reboot: take an incomplete root out of its way
+    #[arg(long)]
+    pub(crate) soft_reboot: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Release {
+    /// The root: staged, pending, rollback, or the start of its id
+    pub(crate) root: PathBuf,
+    /// Why, in one line; `status` and the journal show it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Gc {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+impl Command {
+    /// Whether it speaks of roots of this host, and not of a directory.
+    pub(crate) fn names_no_directory(&self) -> bool {
+        let root = match self {
+            Self::Stage(stage) => stage.root.as_deref(),
+            Self::Verify(verify) => verify.rooted.root.as_deref(),
+            _ => None,
+        };
+        root.is_none_or(|root| !root.is_dir())
+    }
+
+    /// Whether it may write the pool, which lies on a file system that is read-only to others.
+    pub(crate) fn writes(&self) -> bool {
+        match self {
+            Self::Stage(stage) => !stage.dry_run,
+            Self::Verify(verify) => verify.deep,
+            Self::Gc(gc) => !gc.dry_run,
+            Self::Release(_) => true,
+            Self::List(_) | Self::Status | Self::Gate(_) => false,
+        }
+    }
 }

@@ -7,6 +7,9 @@
 
 mod cli;
 pub mod command;
+pub mod gate;
+pub mod machine;
+pub mod pool;
 pub mod render;
 pub mod settings;
 pub mod source;
@@ -30,6 +33,17 @@ pub struct Surroundings {
     pub environment: Vec<(OsString, OsString)>,
     /// Whether `NO_COLOR` is set.
     pub no_color: bool,
+    /// Whether a unit runs us, and not a person.
+    pub unattended: bool,
+}
+
+/// Makes the pool writable for the commands that write it. Call it while there is one thread: a
+/// mount namespace belongs to a thread.
+pub fn prepare(cli: &Cli) {
+    if let Err(error) = command::prepare(cli) {
+        // Whoever needs it says what it could not do.
+        render::note(&format!("warning: {error:#}"));
+    }
 }
 
 /// Runs a command and says how it ended; all output was written then.
@@ -37,16 +51,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
     system::logger::install(cli.global.verbose);
     let style = Style::new(cli.global.format, cli.global.color, surroundings.no_color);
     let environment = system::skopeo::passed_environment(surroundings.environment);
-    let done = async {
-        match cli.command {
-            cli::Command::List(rooted) => command::list::run(&rooted.root, style),
-            cli::Command::Verify(verify) => {
-                command::verify::run(&verify.rooted.root, verify.deep, environment, style).await
-            }
-
-            cli::Command::Stage(stage) => command::stage::run(stage, environment, style).await,
-        }
-    };
+    let done = command::run(cli, environment, surroundings.unattended, style);
     match interruptible(done).await {
         None => {
             render::note("interrupted: layers that were complete are kept for the next attempt");

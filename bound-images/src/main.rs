@@ -12,7 +12,10 @@ fn main() -> ExitCode {
     let surroundings = Surroundings {
         environment: std::env::vars_os().collect(),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+        // systemd.exec(5): set for every process of a unit.
+        unattended: std::env::var_os("INVOCATION_ID").is_some(),
     };
+    bound_images::prepare(&cli);
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
             Ok(runtime) => runtime,

@@ -8,8 +8,12 @@ use anyhow::Context as _;
 use binding::{
     Binding, Bindings, Mismatch, Platform, RECORD_FILE, Record, RecordBinding, Root, STORE_PATH,
 };
+use host::{Deployment, Linked, RootId, StoreName};
 use oci_digest::Digest;
 use overlay_store::{Damage, Occupant, Store};
+
+use crate::machine::{Machine, Target};
+use crate::pool::damaged::Damaged;
 
 /// The largest record that is read, in bytes.
 const MAX_RECORD: u64 = binding::record::MAX_RECORD as u64;
@@ -19,6 +23,8 @@ const MAX_RECORD: u64 = binding::record::MAX_RECORD as u64;
 pub struct State {
     /// The root's directory as it was given.
     pub root: PathBuf,
+    /// Its id, when it is one of this host's.
+    pub id: Option<RootId>,
     /// What the root binds, with what is wrong about it.
     pub bindings: Bindings,
     /// The platform that its images must be for where a Quadlet does not say.
@@ -43,6 +49,8 @@ pub enum StoreState {
 pub struct Held {
     /// Where it is.
     pub directory: PathBuf,
+    /// Its name, when it is in the pool.
+    pub name: Option<StoreName>,
     /// Its record.
     pub record: Record,
     /// Its lists.
@@ -76,18 +84,88 @@ impl ImageState {
     }
 }
 
-/// Looks at the root `path`.
+/// Looks at the root `path`, whose store is inside of it.
 ///
 /// # Errors
 /// When it cannot be looked at; what is wrong in it is part of the answer instead.
 pub fn look(path: &Path) -> anyhow::Result<State> {
     let root =
         Root::open(path).with_context(|| format!("cannot open the root {}", path.display()))?;
-    let mut bindings = binding::read(&root)?;
+    let (bindings, host) = read_bindings(&root)?;
+    let directory = store_path(&root)?;
+    let store = look_at_store(&root, STORE_PATH, directory, &bindings, &host)?;
+    Ok(State { root: path.to_owned(), id: None, bindings, host, store })
+}
+
+/// Looks at a root of this machine, whose store is inside of it or in the pool.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_at(machine: &Machine, deployment: &Deployment) -> anyhow::Result<State> {
+    let path = machine.files(deployment)?;
+    let mut state = look(&path)?;
+    state.id = Some(deployment.id.clone());
+    if matches!(state.store, StoreState::Absent) {
+        state.store = in_pool(machine, &deployment.id, &state.bindings, &state.host)?;
+    }
+    Ok(state)
+}
+
+/// Looks at what a command speaks of.
+///
+/// # Errors
+/// As [`look`].
+pub fn look_target(machine: &Machine, target: &Target) -> anyhow::Result<State> {
+    match target {
+        Target::Plain(path) => look(path),
+        Target::Deployment(deployment) => look_at(machine, deployment),
+    }
+}
+
+fn in_pool(
+    machine: &Machine,
+    id: &RootId,
+    bindings: &Bindings,
+    host: &Platform,
+) -> anyhow::Result<StoreState> {
+    let name = match machine.pool.linked(&machine.system, id)? {
+        Linked::Nowhere => return Ok(StoreState::Absent),
+        Linked::Elsewhere(target) => {
+            let link = machine.pool.link(id);
+            return Ok(StoreState::Foreign(format!(
+                "/{link} leads to {target}, which is no store of the pool"
+            )));
+        }
+        Linked::Store(name) => name,
+    };
+    let path = machine.pool.store(&name);
+    if machine.system.kind(&path).is_err() {
+        return Ok(StoreState::Absent);
+    }
+    let directory = machine.system.path().join(&path);
+    let mut store = look_at_store(&machine.system, &path, Some(directory), bindings, host)?;
+    if let StoreState::Ours(held) = &mut store {
+        let damaged = Damaged::read(&machine.pool_directory())?;
+        held.damage.extend(damaged.of(&name.to_string()).map(|layer| Damage {
+            subject: layer.to_owned(),
+            path: format!("overlay/{layer}/diff"),
+            why: "a deep verification found it damaged".to_owned(),
+        }));
+        if held.record.store_id() != name.id && held.damage.is_empty() {
+            let why = format!("its store id is {}, not that of {name}", held.record.store_id());
+            held.damage.push(record_fault(why));
+        }
+        held.damage.sort();
+        held.name = Some(name);
+    }
+    Ok(store)
+}
+
+fn read_bindings(root: &Root) -> anyhow::Result<(Bindings, Platform)> {
+    let mut bindings = binding::read(root)?;
     let host = Platform::host();
     bindings.findings.extend(binding::check_conflicts(&bindings.bindings, &host));
-    let store = look_at_store(&root, &bindings, &host)?;
-    Ok(State { root: path.to_owned(), bindings, host, store })
+    Ok((bindings, host))
 }
 
 /// Where the store of a root is: all links resolved inside the root. None when it is not there.
@@ -103,16 +181,23 @@ pub fn store_path(root: &Root) -> anyhow::Result<Option<PathBuf>> {
     }
 }
 
-fn look_at_store(root: &Root, bindings: &Bindings, host: &Platform) -> anyhow::Result<StoreState> {
-    match root.dir(STORE_PATH) {
+/// Looks at the store at `path` of `root`, which is `directory` when all links are resolved.
+fn look_at_store(
+    root: &Root,
+    path: &str,
+    directory: Option<PathBuf>,
+    bindings: &Bindings,
+    host: &Platform,
+) -> anyhow::Result<StoreState> {
+    match root.dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Ok(StoreState::Foreign(format!("{STORE_PATH} is not a directory")));
+            return Ok(StoreState::Foreign(format!("{path} is not a directory")));
         }
         _ => {}
     }
-    let Some(directory) = store_path(root)? else { return Ok(StoreState::Absent) };
+    let Some(directory) = directory else { return Ok(StoreState::Absent) };
     let record = root
-        .read_optional(&format!("{STORE_PATH}/{RECORD_FILE}"), MAX_RECORD)
+        .read_optional(&format!("{path}/{RECORD_FILE}"), MAX_RECORD)
         .with_context(|| format!("cannot read {}", directory.join(RECORD_FILE).display()))?;
     let (record, unreadable) = match record.as_deref().map(Record::parse) {
         Some(Ok(record)) => (record, None),
@@ -150,7 +235,14 @@ fn look_at_store(root: &Root, bindings: &Bindings, host: &Platform) -> anyhow::R
     damage.extend(record_damage(&record, &store));
     damage.sort();
     let mismatches = record.matches(bindings, host);
-    Ok(StoreState::Ours(Box::new(Held { directory, record, store, damage, mismatches })))
+    Ok(StoreState::Ours(Box::new(Held {
+        directory,
+        name: None,
+        record,
+        store,
+        damage,
+        mismatches,
+    })))
 }
 
 /// A record that cannot be read makes every image of its store doubtful.
@@ -225,6 +317,18 @@ fn is_name_of(name: &str, binding: &RecordBinding) -> bool {
 }
 
 impl State {
+    /// The root for people: its id, or its directory.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.id.as_ref().map_or_else(|| self.root.display().to_string(), RootId::short)
+    }
+
+    /// The command that makes its store complete.
+    #[must_use]
+    pub fn stage_command(&self) -> String {
+        format!("bound-images stage --root {}", self.name())
+    }
+
     /// What the record says of a binding.
     #[must_use]
     pub fn recorded(&self, binding: &Binding) -> Option<&RecordBinding> {

@@ -39,3 +39,9 @@ fn line(line: &str) -> Option<Mount> {
 fn unescape(text: &str) -> String {
     text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
+
+/// Where things are mounted, from the text of a mountinfo file.
+#[must_use]
+pub fn mount_points(text: &str) -> Vec<String> {
+    parse(text).into_iter().map(|mount| mount.point).collect()
+}

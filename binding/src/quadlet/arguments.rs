@@ -98,14 +98,17 @@ fn check_update(unit: &Unit, service: &str) -> Vec<Finding> {
 
 fn check_policy(what: &str, value: &str, place: Place, service: &str) -> Option<Finding> {
     // `--pull` without a value, and Podman's old booleans, mean `always` and `missing`.
-    let pulls = matches!(value.to_ascii_lowercase().as_str(), "always" | "newer" | "true" | "");
-    pulls.then(|| {
+    let value_lower = value.to_ascii_lowercase();
+    let always = matches!(value_lower.as_str(), "always" | "true" | "");
+    // The unit of a .image does not pull once its root runs; a container's own option does.
+    let code = if always && what != "Policy=" { Code::PullAlways } else { Code::PullPolicy };
+    (always || value_lower == "newer").then(|| {
         let why = format!(
             "{what}{}{value} asks the registry at every start: the container would leave its root",
             if what.starts_with("--") && !value.is_empty() { "=" } else { "" }
         );
         let fix = "write missing or never";
-        Finding::new(Code::PullPolicy, place, why, fix).about(service)
+        Finding::new(code, place, why, fix).about(service)
     })
 }
 

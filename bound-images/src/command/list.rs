@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
+use host::Role;
+
 use super::Exit;
+use crate::machine::Machine;
 use crate::render::{self, Style};
 use crate::state::{self, ImageState};
 
-/// Shows the bindings of the root `path`.
+/// Shows the bindings of the root that was typed, or of the booted one.
 ///
 /// # Errors
 /// When the root cannot be looked at.
-pub fn run(path: &Path, style: Style) -> anyhow::Result<Exit> {
-    let state = state::look(path)?;
+pub fn run(machine: &Machine, root: Option<&Path>, style: Style) -> anyhow::Result<Exit> {
+    let state = state::look_target(machine, &machine.target(root, Role::Booted)?)?;
     render::list(&state, style)?;
     if style.format == crate::cli::Format::Table {
         for finding in &state.bindings.findings {

@@ -1,8 +1,138 @@
 //! One file per command: gather, decide, act, report.
 
+pub mod gate;
+pub mod gc;
 pub mod list;
+pub mod release;
 pub mod stage;
+pub mod status;
 pub mod verify;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use host::config::Config;
+
+use crate::cli::{self, Cli};
+use crate::machine::Machine;
+use crate::pool;
+use crate::render::{self, Style};
+use crate::settings::{self, StageSettings};
+use crate::system::namespace;
+
+/// How long the last call may take unless told otherwise: well below the 30 minutes after which
+/// `reboot.target` gives up.
+const LAST_CALL: Duration = Duration::from_secs(300);
+
+/// Makes the pool writable for a command that writes it, and the files of roots visible that are in
+/// an image.
+pub(crate) fn prepare(cli: &Cli) -> anyhow::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let machine = Machine::open(&cli.global.host, &config(cli).unwrap_or_default())?;
+    if machine.system.path().join("sysroot/composefs/images").is_dir() {
+        namespace::enter()?;
+    }
+    let has_roots = || machine.system.path().join("sysroot").is_dir();
+    if cli.command.writes() && cli.command.names_no_directory() && has_roots() {
+        namespace::make_writable(&machine.pool_directory())?;
+    }
+    Ok(())
+}
+
+fn config(cli: &Cli) -> anyhow::Result<Config> {
+    let top = &cli.global.host;
+    let directories = settings::DIRECTORIES.map(|path| top.join(path.trim_start_matches('/')));
+    settings::read_config(&directories.each_ref().map(|path| path.as_path()))
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// When something cannot be looked at.
+pub(crate) async fn run(
+    cli: Cli,
+    environment: Vec<(OsString, OsString)>,
+    unattended: bool,
+    style: Style,
+) -> anyhow::Result<Exit> {
+    let config = match config(&cli) {
+        Ok(config) => config,
+        // The gate must not refuse for ever because of a file that only it cannot read.
+        Err(error) if matches!(cli.command, cli::Command::Gate(_)) => {
+            log::warn!("{error:#}");
+            Config::default()
+        }
+        Err(error) => {
+            render::failed(&format!("{error:#}"), style);
+            return Ok(Exit::Usage);
+        }
+    };
+    let by_hand = !unattended && matches!(cli.command, cli::Command::Stage(_));
+    for unknown in &config.unknown {
+        if by_hand {
+            render::failed(unknown, style);
+            return Ok(Exit::Usage);
+        }
+        log::warn!("{unknown}");
+    }
+    let machine = Machine::open(&cli.global.host, &config)?;
+    match cli.command {
+        cli::Command::List(rooted) => list::run(&machine, rooted.root.as_deref(), style),
+        cli::Command::Verify(typed) => verify::run(&machine, &typed, environment, style).await,
+        cli::Command::Status => status::run(&machine, style),
+        cli::Command::Gate(gate) if gate.soft_reboot => gate::soft_reboot(&machine, style),
+        cli::Command::Gate(_) => gate::run(&machine, style),
+        cli::Command::Release(typed) => {
+            release::run(&machine, &typed.root, &typed.reason, style).await
+        }
+        cli::Command::Gc(typed) => {
+            let keep = config.keep_wanted.unwrap_or(pool::gc::DEFAULT_KEEP_WANTED);
+            gc::run(&machine, keep, typed.dry_run, style)
+        }
+        cli::Command::Stage(typed) => {
+            stage_command(&machine, typed, config, environment, style).await
+        }
+    }
+}
+
+async fn stage_command(
+    machine: &Machine,
+    typed: cli::Stage,
+    config: Config,
+    environment: Vec<(OsString, OsString)>,
+    style: Style,
+) -> anyhow::Result<Exit> {
+    let (late, last_call) = (typed.late_binding, typed.last_call);
+    let limit = config.last_call_timeout.unwrap_or(LAST_CALL);
+    if late && config.late_binding == Some(false) {
+        render::note("late binding is off in the configuration");
+        return Ok(Exit::Well);
+    }
+    let (root, wait) = (typed.root.clone(), Duration::from_secs(u64::from(typed.wait)));
+    let settings = StageSettings::new(typed, config);
+    if let Some(path) = settings.authfile.as_deref().filter(|path| !path.is_file()) {
+        render::failed(&format!("the auth file {} is not there", path.display()), style);
+        return Ok(Exit::Usage);
+    }
+    let wait = if last_call { limit } else { wait };
+    let run = stage::Run { machine, settings, environment, style, wait };
+    match root {
+        Some(root) => run.root(Path::new(&root)).await,
+        None if late => run.late().await,
+        None if last_call => match tokio::time::timeout(limit, run.staged()).await {
+            Ok(done) => done,
+            Err(_) => {
+                let seconds = limit.as_secs();
+                render::failed(&format!("the last call took longer than {seconds} s"), style);
+                Ok(Exit::CouldNotLook)
+            }
+        },
+        None => run.staged().await,
+    }
+}
 
 /// How a run ended; the number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

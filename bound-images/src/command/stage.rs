@@ -3,91 +3,229 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use host::{Deployment, Role};
 
 use super::Exit;
+use crate::machine::{Machine, Target};
+use crate::pool::wanted;
 use crate::render::{self, Style};
-use crate::settings::{self, StageSettings};
+use crate::settings::StageSettings;
 use crate::source::{Kind, Source, SourceError, bundle, registry};
-use crate::stage::{self, Event, StageError};
-use crate::state::{self, StoreState};
+use crate::stage::{self, Event, Outcome, Site, StageError};
+use crate::state::{self, State, StoreState};
+use crate::system::journal;
 
-/// Stages a root.
-///
-/// # Errors
-/// When the root cannot be looked at.
-pub(crate) async fn run(
-    typed: crate::cli::Stage,
-    environment: Vec<(OsString, OsString)>,
-    style: Style,
-) -> anyhow::Result<Exit> {
-    let directories = settings::DIRECTORIES.map(Path::new);
-    let settings = match settings::read_config(&directories) {
-        Ok(config) => StageSettings::new(typed, config),
-        Err(error) => {
-            render::failed(&format!("{error:#}"), style);
+/// How often staging starts over because another root was staged meanwhile.
+const MAX_ROUNDS: usize = 10;
+
+/// What one stage works with.
+pub(crate) struct Run<'a> {
+    /// The machine.
+    pub(crate) machine: &'a Machine,
+    /// What was typed and configured.
+    pub(crate) settings: StageSettings,
+    /// Environment variables, for skopeo.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// How to write.
+    pub(crate) style: Style,
+    /// How long another stage is waited for.
+    pub(crate) wait: Duration,
+}
+
+impl Run<'_> {
+    /// Stages the root that was typed.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(crate) async fn root(&self, typed: &Path) -> anyhow::Result<Exit> {
+        match self.machine.target(Some(typed), Role::Staged)? {
+            Target::Plain(path) => self.plain(&path).await,
+            Target::Deployment(deployment) => self.deployment(&deployment).await,
+        }
+    }
+
+    async fn plain(&self, path: &Path) -> anyhow::Result<Exit> {
+        let state = state::look(path)?;
+        if state.bindings.bindings.is_empty() && !path.join("usr").is_dir() {
+            let why = format!("{} is not a root: it has no usr directory", path.display());
+            render::failed(&why, self.style);
             return Ok(Exit::Usage);
         }
-    };
-    if let Some(path) = settings.authfile.as_deref().filter(|path| !path.is_file()) {
-        render::failed(&format!("the auth file {} is not there", path.display()), style);
-        return Ok(Exit::Usage);
+        self.stage(state, Site::Inside).await
     }
-    let mut state = state::look(&settings.root)?;
-    if state.bindings.bindings.is_empty() && !settings.root.join("usr").is_dir() {
-        render::failed(
-            &format!("{} is not a root: it has no usr directory", settings.root.display()),
-            style,
-        );
-        return Ok(Exit::Usage);
-    }
-    if settings.repair
-        && let StoreState::Ours(held) = &mut state.store
-    {
-        held.look_deep()?;
-    }
-    let source = match open(&settings, environment) {
-        Ok(source) => Arc::new(source),
-        Err(error) => {
-            render::failed(&error.why, style);
-            return Ok(exit_of(&[error]));
+
+    async fn deployment(&self, deployment: &Deployment) -> anyhow::Result<Exit> {
+        let state = state::look_at(self.machine, deployment)?;
+        let staged = deployment.role == Role::Staged;
+        let site = Site::Pool { machine: self.machine, wait: self.wait, staged };
+        let id = deployment.id.to_string();
+        let exit = self.stage(state, site).await?;
+        if exit != Exit::Well {
+            journal::stage_failed(&id, "bound-images-stage.service says why");
         }
-    };
-    let observer = move |event: Event<'_>| render::progress(&event, style);
-    match stage::stage(&settings, &state, source, &observer).await {
-        Ok(outcome) => {
-            render::stage(&outcome, style).context("cannot write the result")?;
-            Ok(Exit::Well)
+        Ok(exit)
+    }
+
+    /// Stages the root that is staged, and again when another one is staged meanwhile. When none is,
+    /// fetches what the last one that was held back wants.
+    ///
+    /// # Errors
+    /// When roots cannot be looked at.
+    pub(crate) async fn staged(&self) -> anyhow::Result<Exit> {
+        for _ in 0..MAX_ROUNDS {
+            let host = self.machine.roots()?;
+            if let Some(why) = host.staged_fault {
+                render::failed(&why, self.style);
+                return Ok(Exit::CouldNotLook);
+            }
+            let Some(id) = host.staged.clone() else { return self.wanted().await };
+            let result = match host.find(&id) {
+                Some(deployment) => self.deployment(deployment).await,
+                None => {
+                    Err(anyhow::anyhow!("{} is staged, but its files are not there", id.short()))
+                }
+            };
+            // A root that was staged again took the files of this one away.
+            if self.machine.roots()?.staged.as_ref() == Some(&id) {
+                return result;
+            }
+            render::note("another root was staged meanwhile; starting over");
         }
-        Err(error) => {
-            render::stage_failed(&error, style);
-            Ok(exit(&error))
+        render::failed("roots are staged faster than they can be looked at", self.style);
+        Ok(Exit::CouldNotLook)
+    }
+
+    async fn wanted(&self) -> anyhow::Result<Exit> {
+        let all = wanted::read_all(&self.machine.pool_directory())?;
+        let newest = all.into_iter().find_map(|found| Some((found.root, found.wanted?)));
+        let Some((root, wanted)) = newest else {
+            render::nothing_staged(self.style)?;
+            return Ok(Exit::Well);
+        };
+        render::note(&format!(
+            "{} is not staged now; its images are fetched for the next time",
+            root.short()
+        ));
+        let state = State {
+            root: self.machine.pool_directory().join("wanted").join(root.as_str()),
+            id: Some(root.clone()),
+            bindings: binding::Bindings { bindings: wanted.bindings(), findings: Vec::new() },
+            host: binding::Platform::host(),
+            store: StoreState::Absent,
+        };
+        let source = match self.open() {
+            Ok(source) => Arc::new(source),
+            Err(error) => return Ok(self.source_failed(&error)),
+        };
+        let site = Site::Pool { machine: self.machine, wait: self.wait, staged: false };
+        let observer = self.observer();
+        // What cannot be had now must not stop the rest.
+        let settings = StageSettings { late: true, ..self.settings.clone() };
+        match stage::prefetch(&settings, &state, site, source, &observer).await {
+            Ok(whole) => {
+                render::prefetched(&root, whole, self.style)?;
+                Ok(if whole { Exit::Well } else { Exit::CouldNotLook })
+            }
+            Err(error) => {
+                render::stage_failed(&error, self.style);
+                Ok(exit(&error))
+            }
+        }
+    }
+
+    /// Fetches what the booted root lacks, and publishes what can be had.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(crate) async fn late(&self) -> anyhow::Result<Exit> {
+        let Target::Deployment(booted) = self.machine.target(None, Role::Booted)? else {
+            render::nothing_staged(self.style)?;
+            return Ok(Exit::Well);
+        };
+        let state = state::look_at(self.machine, &booted)?;
+        if super::verify::reasons(&state).is_empty() {
+            render::note(&format!("{} is complete", booted.id.short()));
+            return Ok(Exit::Well);
+        }
+        journal::late_binding(booted.id.as_str());
+        let site = Site::Pool { machine: self.machine, wait: self.wait, staged: false };
+        let exit = self.stage(state, site).await?;
+        let reasons = super::verify::reasons(&state::look_at(self.machine, &booted)?);
+        if reasons.is_empty() {
+            return Ok(exit);
+        }
+        journal::missing_at_boot(booted.id.as_str(), &reasons);
+        Ok(if exit == Exit::Well { Exit::Findings } else { exit })
+    }
+
+    async fn stage(&self, mut state: State, site: Site<'_>) -> anyhow::Result<Exit> {
+        if self.settings.repair
+            && let StoreState::Ours(held) = &mut state.store
+        {
+            held.look_deep()?;
+        }
+        let source = match self.open() {
+            Ok(source) => Arc::new(source),
+            Err(error) => return Ok(self.source_failed(&error)),
+        };
+        let observer = self.observer();
+        match stage::stage(&self.settings, &state, site, source, &observer).await {
+            Ok(outcome) => {
+                render::stage(&outcome, self.style).context("cannot write the result")?;
+                Ok(outcome_exit(&outcome, &state))
+            }
+            Err(error) => {
+                render::stage_failed(&error, self.style);
+                Ok(exit(&error))
+            }
+        }
+    }
+
+    fn observer(&self) -> impl Fn(Event<'_>) + Send + Sync + 'static {
+        let style = self.style;
+        move |event: Event<'_>| render::progress(&event, style)
+    }
+
+    fn source_failed(&self, error: &SourceError) -> Exit {
+        render::failed(&error.why, self.style);
+        exit_of(std::slice::from_ref(error))
+    }
+
+    fn open(&self) -> Result<Source, SourceError> {
+        match &self.settings.bundle {
+            Some(directory) => bundle::Bundle::open(directory).map(Source::Bundle),
+            None => Ok(Source::Registry(registry::Registry::new(registry::RegistryOptions {
+                jobs: self.settings.jobs,
+                stall_timeout: self.settings.stall_timeout,
+                retries: self.settings.retries,
+                // Podman heeds this variable, skopeo only an option.
+                registries_conf: variable(&self.environment, "CONTAINERS_REGISTRIES_CONF")
+                    .map(Into::into),
+                ..registry::RegistryOptions::new(self.environment.clone())
+            }))),
         }
     }
 }
 
-fn open(
-    settings: &StageSettings,
-    environment: Vec<(OsString, OsString)>,
-) -> Result<Source, SourceError> {
-    match &settings.bundle {
-        Some(directory) => bundle::Bundle::open(directory).map(Source::Bundle),
-        None => Ok(Source::Registry(registry::Registry::new(registry::RegistryOptions {
-            jobs: settings.jobs,
-            stall_timeout: settings.stall_timeout,
-            retries: settings.retries,
-            // Podman heeds this variable, skopeo only an option.
-            registries_conf: variable(&environment, "CONTAINERS_REGISTRIES_CONF").map(Into::into),
-            ..registry::RegistryOptions::new(environment)
-        }))),
-    }
+/// A required image may be missing only from a root that runs already.
+fn outcome_exit(outcome: &Outcome, state: &State) -> Exit {
+    let missing = match outcome {
+        Outcome::Published(published) | Outcome::Linked(published) => published.missing.as_slice(),
+        Outcome::NoBindings | Outcome::AlreadyThere(_) | Outcome::Planned(_) => &[],
+    };
+    let is_required = |name: &str| {
+        state.bindings.bindings.iter().any(|binding| binding.name == name && binding.required)
+    };
+    let lacks = missing.iter().any(|(name, _)| is_required(name));
+    if lacks { Exit::Findings } else { Exit::Well }
 }
 
 fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsString> {
     environment.iter().find(|(known, _)| known == name).map(|(_, value)| value)
 }
-
 fn exit(error: &StageError) -> Exit {
     match error {
         StageError::Bindings(_) | StageError::Damaged(_) | StageError::Refused(_) => Exit::Findings,

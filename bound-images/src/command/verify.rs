@@ -1,15 +1,24 @@
 //! `bound-images verify`: quick, without reading the files in layers, or deep.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 
 use binding::{Finding, Mismatch};
+use host::{Role, RootId};
 use serde::Serialize;
 
 use super::Exit;
+use crate::cli;
+use crate::machine::Machine;
+use crate::pool::damaged::Damaged;
+use crate::pool::released::Release;
+use crate::pool::{Unavailable, Writer};
 use crate::render::{self, Style};
 use crate::source::registry::{Registry, RegistryOptions};
 use crate::state::{self, State, StoreState};
+use crate::system::journal;
 
 /// What is wrong with the store of a root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -26,11 +35,22 @@ pub struct Problem {
     pub optional: bool,
 }
 
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in [&self.subject, &self.path].into_iter().flatten() {
+            write!(f, "{part}: ")?;
+        }
+        f.write_str(&self.why)
+    }
+}
+
 /// What `verify` says of a root.
 #[derive(Debug)]
 pub struct Verdict {
     /// The root as it was given.
     pub root: PathBuf,
+    /// Its id, when it is one of this host's.
+    pub id: Option<RootId>,
     /// Whether every file was read.
     pub deep: bool,
     /// Id of its store, if it has one of ours.
@@ -46,6 +66,20 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The root for people: its id, or its directory.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.id.as_ref().map_or_else(|| self.root.display().to_string(), RootId::short)
+    }
+
+    /// What keeps the root from being complete, one sentence each.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let errors = self.findings.iter().filter(|finding| finding.is_error());
+        let problems = self.problems.iter().filter(|problem| !problem.optional);
+        errors.map(ToString::to_string).chain(problems.map(ToString::to_string)).collect()
+    }
+
     /// Whether every required image is there and whole, and no binding is wrong.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -54,36 +88,104 @@ impl Verdict {
     }
 }
 
-/// Checks the root `path`; every file in it if `deep`.
+/// Checks the root that was typed, or the booted one.
 ///
 /// # Errors
 /// When the root cannot be looked at.
-pub async fn run(
-    path: &Path,
-    deep: bool,
+pub(crate) async fn run(
+    machine: &Machine,
+    typed: &cli::Verify,
     environment: Vec<(OsString, OsString)>,
     style: Style,
 ) -> anyhow::Result<Exit> {
-    let mut state = state::look(path)?;
-    if deep && let StoreState::Ours(held) = &mut state.store {
+    let target = machine.target(typed.rooted.root.as_deref(), Role::Booted)?;
+    let mut state = state::look_target(machine, &target)?;
+    if typed.deep
+        && let StoreState::Ours(held) = &mut state.store
+    {
         held.look_deep()?;
+        if held.name.is_some()
+            && let Err(error) = remember_damage(machine, held)
+        {
+            log::warn!("other roots may take over the damage: {error:#}");
+        }
     }
-    let verdict = judge(state, deep);
-    if style.format == crate::cli::Format::Table {
+    let verdict = judge(&state, typed.deep);
+    if style.format == cli::Format::Table {
         for finding in &verdict.findings {
             render::finding(finding, style);
         }
-        if let Some(warning) = policy_warning(environment).await {
+        if !typed.health
+            && let Some(warning) = policy_warning(environment).await
+        {
             render::note(&format!("warning: {warning}"));
         }
     }
     render::verify(&verdict, style)?;
+    if verdict.damaged
+        && let Some(id) = &verdict.id
+    {
+        let first = verdict.problems.first().map(ToString::to_string).unwrap_or_default();
+        journal::damaged(id.as_str(), &first);
+    }
+    if typed.health {
+        return health(machine, &verdict);
+    }
     Ok(if verdict.is_complete() { Exit::Well } else { Exit::Findings })
+}
+
+/// What a boot is judged by: a root that the operator released is not failed for what he knew.
+fn health(machine: &Machine, verdict: &Verdict) -> anyhow::Result<Exit> {
+    let reasons = verdict.reasons();
+    let Some(id) = verdict.id.as_ref().filter(|_| !reasons.is_empty()) else {
+        return Ok(if reasons.is_empty() { Exit::Well } else { Exit::Findings });
+    };
+    journal::missing_at_boot(id.as_str(), &reasons);
+    if let Some(release) = Release::read(&machine.system, &machine.pool, id)? {
+        render::note(&format!("{} was released: {}", id.short(), release.reason));
+        return Ok(Exit::Well);
+    }
+    Ok(Exit::Findings)
+}
+
+/// Writes down which layers are damaged, so that no other root takes them over.
+fn remember_damage(machine: &Machine, held: &state::Held) -> anyhow::Result<()> {
+    let known: BTreeSet<&str> = held.store.layers.iter().map(|layer| layer.id.as_str()).collect();
+    let subjects = held.damage.iter().map(|damage| damage.subject.as_str());
+    let found: BTreeSet<String> =
+        subjects.filter(|subject| known.contains(subject)).map(str::to_owned).collect();
+    let directory = machine.pool_directory();
+    let mut damaged = Damaged::read(&directory)?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut stores = BTreeMap::new();
+    for name in machine.pool.stores(&machine.system)? {
+        let store = overlay_store::Store::open(&directory.join("stores").join(name.to_string()));
+        let layers = store.map(|store| store.layers).unwrap_or_default();
+        stores.insert(name.to_string(), layers.into_iter().map(|layer| layer.id).collect());
+    }
+    if !damaged.add(&found, &stores) {
+        return Ok(());
+    }
+    match Writer::open(&directory) {
+        Ok(writer) => damaged.write(&writer),
+        Err(Unavailable::Busy(lock)) => {
+            anyhow::bail!("a stage is running ({} is locked); verify again", lock.display())
+        }
+        Err(Unavailable::Other(error)) => Err(error),
+    }
+}
+
+/// What keeps a root from being complete, one sentence each. Pure.
+#[must_use]
+pub fn reasons(state: &State) -> Vec<String> {
+    judge(state, false).reasons()
 }
 
 /// Decides what is wrong. Pure.
 #[must_use]
-pub fn judge(state: State, deep: bool) -> Verdict {
+pub fn judge(state: &State, deep: bool) -> Verdict {
     let mut problems = Vec::new();
     let problem =
         |subject: Option<&str>, path: Option<&str>, why: String, optional: bool| Problem {
@@ -93,7 +195,7 @@ pub fn judge(state: State, deep: bool) -> Verdict {
             optional,
         };
     let mut store_id = None;
-    let fix = format!("run `bound-images stage --root {}`", state.root.display());
+    let fix = format!("run `{}`", state.stage_command());
     match &state.store {
         StoreState::Absent if state.bindings.bindings.is_empty() => {}
         StoreState::Absent => {
@@ -114,7 +216,7 @@ pub fn judge(state: State, deep: bool) -> Verdict {
                 problems.push(problem(subject, Some(&damage.path), damage.why.clone(), false));
             }
             for mismatch in &held.mismatches {
-                let optional = is_optional(&state, mismatch);
+                let optional = is_optional(state, mismatch);
                 problems.push(problem(None, None, format!("{mismatch}; {fix}"), optional));
             }
             for binding in &state.bindings.bindings {
@@ -127,10 +229,34 @@ pub fn judge(state: State, deep: bool) -> Verdict {
             }
         }
     }
+    for finding in &state.bindings.findings {
+        let Some(service) = finding.subject.as_deref().filter(|_| finding.code.keeps_image_away())
+        else {
+            continue;
+        };
+        let serves = |binding: &&binding::Binding| {
+            binding.services.iter().any(|known| known == service) || binding.name == service
+        };
+        let mut suffering = state.bindings.bindings.iter().filter(serves);
+        let optional = suffering.clone().all(|binding| !binding.required);
+        if let Some(binding) = suffering.next() {
+            let why = format!("{service} does not start from it: {}", finding.why);
+            let place = finding.place.to_string();
+            problems.push(problem(Some(&binding.name), Some(&place), why, optional));
+        }
+    }
     problems.dedup();
     let damaged = matches!(&state.store, StoreState::Ours(held) if !held.damage.is_empty());
-    let (root, bindings) = (state.root, state.bindings.bindings.len());
-    Verdict { root, deep, store_id, bindings, damaged, problems, findings: state.bindings.findings }
+    Verdict {
+        root: state.root.clone(),
+        id: state.id.clone(),
+        deep,
+        store_id,
+        bindings: state.bindings.bindings.len(),
+        damaged,
+        problems,
+        findings: state.bindings.findings.clone(),
+    }
 }
 
 /// A skopeo that does not enforce the signature policy is worth knowing of before an upgrade. No

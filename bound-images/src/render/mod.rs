@@ -1,10 +1,12 @@
 //! From reports to text: the only writer of standard output.
 
+mod host;
 mod list;
 mod stage;
 mod table;
 mod verify;
 
+pub use host::{gate, gc, nothing_staged, prefetched, released, status};
 pub use list::list;
 pub use stage::{progress, stage, stage_failed};
 pub use verify::verify;

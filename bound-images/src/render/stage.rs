@@ -122,6 +122,7 @@ pub fn stage(outcome: &Outcome, style: Style) -> io::Result<()> {
         }
         Outcome::Planned(plan) => print(&plan_text(plan)),
         Outcome::Published(published) => print(&published_text(published)),
+        Outcome::Linked(published) => print(&linked_text(published)),
     }
 }
 
@@ -132,14 +133,15 @@ fn outcome_json(outcome: &Outcome) -> serde_json::Value {
             json!({"schema": SCHEMA, "event": "done", "result": "already-there", "store_id": id})
         }
         Outcome::Planned(plan) => plan_json(plan, "plan"),
-        Outcome::Published(published) => {
+        Outcome::Published(published) | Outcome::Linked(published) => {
+            let linked = matches!(outcome, Outcome::Linked(_));
             let missing: Vec<_> = published
                 .missing
                 .iter()
                 .map(|(binding, why)| json!({"binding": binding, "why": why}))
                 .collect();
             json!({
-                "schema": SCHEMA, "event": "done", "result": "published", "store_id": published.store_id,
+                "schema": SCHEMA, "event": "done", "result": if linked { "linked" } else { "published" }, "store_id": published.store_id,
                 "store": published.plan.store, "images": published.plan.image_count(),
                 "layers": published.plan.layers.len(), "fetched": published.plan.bytes_to_fetch(), "missing": missing,
             })
@@ -176,9 +178,15 @@ fn published_text(published: &Published) -> String {
         short(&published.store_id)
     );
     for (binding, _) in &published.missing {
-        out.push_str(&format!("{} is optional and missing.\n", printable(binding)));
+        out.push_str(&format!("{} is missing.\n", printable(binding)));
     }
     out
+}
+
+fn linked_text(published: &Published) -> String {
+    let images = count(published.plan.image_count(), "image");
+    let id = short(&published.store_id);
+    format!("Linked to the store {id}, which has exactly these {images}; nothing was fetched.\n")
 }
 
 /// The start of an id.

@@ -44,17 +44,9 @@ pub fn verify(verdict: &Verdict, style: Style) -> io::Result<()> {
 fn text(verdict: &Verdict, color: bool) -> String {
     let mut out = String::new();
     for problem in &verdict.problems {
-        let place = problem.path.as_deref().map(|path| format!("{path}: ")).unwrap_or_default();
-        let subject =
-            problem.subject.as_deref().map(|subject| format!("{subject}: ")).unwrap_or_default();
-        out.push_str(&format!(
-            "{}{}{}\n",
-            printable(&subject),
-            shorten(&printable(&place)),
-            shorten(&printable(&problem.why))
-        ));
+        out.push_str(&format!("{}\n", shorten(&printable(&problem.to_string()))));
     }
-    let root = verdict.root.display();
+    let root = verdict.name();
     let (word, paint) = match (verdict.is_complete(), verdict.bindings) {
         (true, 0) => (format!("{root} binds no images"), "\x1b[32m"),
         (true, count) => (complete(verdict, count), "\x1b[32m"),
@@ -75,7 +67,7 @@ fn text(verdict: &Verdict, color: bool) -> String {
 }
 
 fn complete(verdict: &Verdict, count: usize) -> String {
-    let (root, bindings) = (verdict.root.display(), super::count(count, "binding"));
+    let (root, bindings) = (verdict.name(), super::count(count, "binding"));
     let missing = verdict.problems.len();
     let images = match missing {
         0 => "all images there".to_owned(),

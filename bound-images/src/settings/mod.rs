@@ -2,7 +2,7 @@
 
 mod stores;
 
-pub use host::config::{Config, DIRECTORIES, read as read_config};
+pub use host::config::{Config, DIRECTORIES, Pin, read as read_config};
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +10,6 @@ use std::time::Duration;
 /// Values that a stage works with.
 #[derive(Clone, Debug)]
 pub struct StageSettings {
-    /// The root to stage.
-    pub root: PathBuf,
     /// Take images from this OCI layout, not from registries.
     pub bundle: Option<PathBuf>,
     /// Only plan.
@@ -20,6 +18,10 @@ pub struct StageSettings {
     pub repair: bool,
     /// Resolve tags again.
     pub refresh: bool,
+    /// The root runs already: publish what can be had.
+    pub late: bool,
+    /// Refuse references without a digest in a root that was never staged.
+    pub require_pins: bool,
     /// An auth file named by the operator.
     pub authfile: Option<PathBuf>,
     /// Layers fetched at the same time.
@@ -49,11 +51,12 @@ impl StageSettings {
         };
         Self {
             foreign_stores,
-            root: typed.rooted.root,
             bundle: typed.bundle,
             dry_run: typed.dry_run,
             repair: typed.repair,
             refresh: typed.refresh,
+            late: typed.late_binding,
+            require_pins: config.pin == Some(Pin::Require),
             authfile: typed.authfile.or(config.authfile),
             jobs: typed.jobs.map(usize::from).or(config.jobs).unwrap_or(DEFAULT_JOBS),
             stall_timeout: config.stall_timeout.unwrap_or(DEFAULT_STALL_TIMEOUT),

@@ -6,11 +6,16 @@
 mod copy;
 mod event;
 mod fetch;
+mod home;
+mod late;
+mod neighbour;
 mod place;
 mod plan;
+mod pooled;
 mod resolve;
 
 pub use event::{Event, Observer};
+pub use home::Site;
 pub use plan::{Action, LayerPlan, Plan};
 
 use std::collections::BTreeMap;
@@ -18,10 +23,12 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use binding::{Finding, RECORD_FILE, Record, Root};
+use binding::{Finding, RECORD_FILE, Record};
 use overlay_store::{Builder, Damage};
 
+use self::home::{Home, Work};
+use self::neighbour::Neighbour;
+use self::resolve::Answers;
 use crate::settings::StageSettings;
 use crate::source::{Source, SourceError};
 use crate::state::{Held, State, StoreState};
@@ -37,6 +44,8 @@ pub enum Outcome {
     Planned(Plan),
     /// A store was published.
     Published(Published),
+    /// A store of the pool that has exactly these images is this root's as well now.
+    Linked(Published),
 }
 
 /// A store that was published.
@@ -111,31 +120,25 @@ impl From<overlay_store::Error> for StageError {
     }
 }
 
-/// Stages the root whose `state` was looked at. `source` is asked for images, `observer` is told
-/// what happens.
+/// Stages the root whose `state` was looked at, at the place `site`. `source` is asked for images,
+/// `observer` is told what happens.
 ///
 /// # Errors
 /// [`StageError`]; then the store's place is as it was before.
 pub async fn stage(
     settings: &StageSettings,
     state: &State,
+    site: Site<'_>,
     source: Arc<Source>,
     observer: &Observer,
 ) -> Result<Outcome, StageError> {
-    let findings = state.bindings.findings.clone();
-    if findings.iter().any(Finding::is_error) {
-        return Err(StageError::Bindings(findings));
-    }
-    for finding in findings {
-        observer(Event::Finding(&finding));
-    }
+    judge_bindings(settings, state, observer)?;
     let held = match &state.store {
         StoreState::Ours(held) if held.is_whole() && !settings.refresh => {
             if !settings.dry_run
-                && let Ok(root) = Root::open(&state.root)
-                && let Ok(place) = place::find(&root, &[])
+                && let Ok(home) = Home::find(site, state, None)
             {
-                place.sweep();
+                home.sweep().await;
             }
             return Ok(Outcome::AlreadyThere(held.record.store_id()));
         }
@@ -151,135 +154,262 @@ pub async fn stage(
             )));
         }
     };
+    // A store in the pool is replaced by another one; what is inside a root is the only one it has.
     if let Some(held) = held
         && !held.damage.is_empty()
+        && held.name.is_none()
         && !settings.repair
     {
         return Err(StageError::Damaged(held.damage.clone()));
     }
-    let root =
-        Root::open(&state.root).with_context(|| format!("cannot open {}", state.root.display()))?;
-    let place = place::find(&root, &links(held))?;
+    let home = Home::find(site, state, held)?;
+    let neighbours = home.neighbours(held);
+    let stage =
+        Stage { settings, state, held, home: &home, neighbours: &neighbours, source, observer };
     if settings.dry_run {
-        return plan_only(settings, state, held, &place, source, observer).await;
+        return stage.plan_only().await;
     }
-    place::require_root()?;
-    let work = place.claim()?;
-    let answers = resolve::all(settings, state, held, Some(&work), &source, observer).await?;
-    let mut plan = make_plan(state, held, &answers, Some(work.builder()), true, &place)?;
-    copy::plan(settings, &mut plan).await?;
-    observer(Event::Planned(&plan));
-    place.require_space(&plan)?;
-    link_layers(held, &mut plan, work.builder())?;
-    let room = place.available();
-    fetch::layers(settings, &mut plan, &answers, work.builder(), room, source, observer).await?;
-    finish(state, plan, answers, work, &place, observer)
+    home::require_root()?;
+    let work = home.claim().await?;
+    stage.run(work).await
 }
 
-async fn plan_only(
+/// Fetches what the bindings of `state` want into the place where its store would be made, and
+/// publishes nothing: the root is not there now. True when all of it is there.
+///
+/// # Errors
+/// [`StageError`]; what was complete is kept.
+pub async fn prefetch(
     settings: &StageSettings,
     state: &State,
-    held: Option<&Held>,
-    place: &place::Place,
+    site: Site<'_>,
     source: Arc<Source>,
     observer: &Observer,
-) -> Result<Outcome, StageError> {
-    let answers = resolve::all(settings, state, held, None, &source, observer).await?;
-    let builder = place.unclaimed();
-    let mut plan = make_plan(state, held, &answers, builder.as_ref(), false, place)?;
-    copy::plan(settings, &mut plan).await?;
-    place.require_space(&plan)?;
-    Ok(Outcome::Planned(plan))
+) -> Result<bool, StageError> {
+    let home = Home::find(site, state, None)?;
+    let neighbours = home.neighbours(None);
+    let stage = Stage {
+        settings,
+        state,
+        held: None,
+        home: &home,
+        neighbours: &neighbours,
+        source,
+        observer,
+    };
+    home::require_root()?;
+    let work = home.claim().await?;
+    let answers = stage.resolve(Some(&work)).await?;
+    let plan = stage.plan(&answers, Some(&work.builder), true)?;
+    let (answers, plan) = stage.fetch(&work, answers, plan).await?;
+    // With its record and manifests nobody need be asked when the root is staged again.
+    let builder = &work.builder;
+    let record = plan.record(&answers, |id| Ok(builder.layer(id)?.map(|layer| layer.size)))?;
+    builder.finish(&plan.images(&answers), &[(RECORD_FILE, &record.canonical())])?;
+    Ok(answers.missing().is_empty())
 }
 
-/// Link ids of the layers that are held, by which a running container gives itself away.
-fn links(held: Option<&Held>) -> Vec<String> {
-    let layers = held.into_iter().flat_map(|held| &held.store.layers);
-    layers.map(|layer| overlay_store::id::link_id(&layer.id)).collect()
-}
-
-fn make_plan(
+/// Refuses bindings that are wrong and tells of those that are doubtful.
+fn judge_bindings(
+    settings: &StageSettings,
     state: &State,
-    held: Option<&Held>,
-    answers: &resolve::Answers,
-    builder: Option<&Builder>,
-    prove: bool,
-    place: &place::Place,
-) -> Result<Plan, StageError> {
-    let mut there = BTreeMap::new();
-    for (id, ids, index, diff_id) in answers.layers() {
-        let kept = match builder {
-            // What lies there was written by us, or came with the root: it is read before use.
-            Some(builder) if prove => builder.proved_layer(ids, index, diff_id)?,
-            Some(builder) => builder.layer(id)?,
-            None => None,
-        };
-        let held_layer = held.and_then(|held| held.sound_layer(id));
-        if let Some(layer) = kept {
-            there.insert(id.to_owned(), (Action::Keep, layer.size));
-        } else if let Some(layer) = held_layer {
-            there.insert(id.to_owned(), (Action::Link, layer.size.unwrap_or_default()));
-        }
+    observer: &Observer,
+) -> Result<(), StageError> {
+    let findings = state.bindings.findings.clone();
+    // A root that runs is not made better by refusing it everything for one binding.
+    if findings.iter().any(Finding::is_error) && !settings.late {
+        return Err(StageError::Bindings(findings));
     }
-    Plan::new(&state.bindings.bindings, &state.host, answers, &there, place.store())
-        .map_err(StageError::Bindings)
-}
-
-/// Takes layers over from the store that is there. Where the file system has no room for another
-/// link to a file, the layer is fetched.
-fn link_layers(held: Option<&Held>, plan: &mut Plan, builder: &Builder) -> Result<(), StageError> {
-    let Some(held) = held else { return Ok(()) };
-    for layer in plan.layers.iter_mut().filter(|layer| layer.action == Action::Link) {
-        match builder.link_layer(&held.directory, &layer.id) {
-            Ok(true) => {}
-            Ok(false) => layer.action = Action::Fetch,
-            Err(error)
-                if matches!(
-                    error.io_kind(),
-                    Some(ErrorKind::TooManyLinks | ErrorKind::CrossesDevices)
-                ) =>
-            {
-                layer.action = Action::Fetch;
-            }
-            Err(error) => return Err(error.into()),
-        }
+    for finding in findings {
+        observer(Event::Finding(&finding));
+    }
+    let unpinned: Vec<&str> = state
+        .bindings
+        .bindings
+        .iter()
+        .filter(|binding| !binding.reference.is_pinned() && state.recorded(binding).is_none())
+        .map(|binding| binding.name.as_str())
+        .collect();
+    if settings.require_pins && !settings.late && !unpinned.is_empty() {
+        return Err(StageError::Refused(format!(
+            "the configuration has pin = \"require\", and no digest stands in {}",
+            unpinned.join(", ")
+        )));
     }
     Ok(())
 }
 
-fn finish(
-    state: &State,
-    plan: Plan,
-    answers: resolve::Answers,
-    work: place::Work,
-    place: &place::Place,
-    observer: &Observer,
-) -> Result<Outcome, StageError> {
-    let builder = work.builder();
-    let record = plan.record(&answers, |id| Ok(builder.layer(id)?.map(|layer| layer.size)))?;
-    let text = record.canonical();
-    builder.finish(&plan.images(&answers), &[(RECORD_FILE, &text)])?;
-    verify(builder, &record)?;
-    if let StoreState::Ours(held) = &state.store
-        && held.damage.is_empty()
-        && held.record.canonical() == text
-    {
-        // Nothing changed but that an optional image was asked for again, in vain.
-        work.remove()?;
-        return Ok(Outcome::AlreadyThere(record.store_id()));
+/// All that a stage works with.
+struct Stage<'a> {
+    settings: &'a StageSettings,
+    state: &'a State,
+    held: Option<&'a Held>,
+    home: &'a Home,
+    neighbours: &'a [Neighbour],
+    source: Arc<Source>,
+    observer: &'a Observer,
+}
+
+impl Stage<'_> {
+    async fn run(&self, work: Work) -> Result<Outcome, StageError> {
+        let answers = self.resolve(Some(&work)).await?;
+        let plan = self.plan(&answers, Some(&work.builder), true)?;
+        // An upgrade that changes no image costs one link.
+        if let Some(record) = self.known_record(&plan, &answers)?
+            && self.home.adopt(&work, &record)?
+        {
+            work.remove()?;
+            let (store_id, missing) = (record.store_id(), answers.missing());
+            return Ok(Outcome::Linked(Published { store_id, plan, missing }));
+        }
+        let (answers, plan) = self.fetch(&work, answers, plan).await?;
+        self.finish(plan, answers, work)
     }
-    observer(Event::Publishing);
-    place.require_unused(&links(match &state.store {
-        StoreState::Ours(held) => Some(held),
-        StoreState::Absent | StoreState::Foreign(_) => None,
-    }))?;
-    overlay_store::publish(builder.directory(), place.store())?;
-    if let Err(error) = work.remove() {
-        // The store is in its place; what is left beside it goes at the next stage.
-        log::warn!("{error}");
+
+    /// The record of the store to be, when all of its layers are here already.
+    fn known_record(&self, plan: &Plan, answers: &Answers) -> anyhow::Result<Option<Record>> {
+        if plan.layers.iter().any(|layer| layer.action != Action::Link) {
+            return Ok(None);
+        }
+        let sizes: BTreeMap<&str, u64> = plan
+            .layers
+            .iter()
+            .filter_map(|layer| {
+                let near = |near: &Neighbour| near.layer(&layer.id, layer.diff_id);
+                Some((layer.id.as_str(), self.neighbours.iter().find_map(near)?))
+            })
+            .collect();
+        plan.record(answers, |id| Ok(sizes.get(id).copied())).map(Some)
     }
-    let missing = answers.missing();
-    Ok(Outcome::Published(Published { store_id: record.store_id(), plan, missing }))
+
+    async fn plan_only(&self) -> Result<Outcome, StageError> {
+        let answers = self.resolve(None).await?;
+        let builder = self.home.unclaimed();
+        let mut plan = self.plan(&answers, builder.as_ref(), false)?;
+        copy::plan(self.settings, &mut plan).await?;
+        self.home.require_space(&plan)?;
+        Ok(Outcome::Planned(plan))
+    }
+
+    /// Everything but the publishing: afterwards all layers are in the working directory.
+    async fn fetch(
+        &self,
+        work: &Work,
+        mut answers: Answers,
+        mut plan: Plan,
+    ) -> Result<(Answers, Plan), StageError> {
+        copy::plan(self.settings, &mut plan).await?;
+        (self.observer)(Event::Planned(&plan));
+        self.home.require_space(&plan)?;
+        self.link_layers(&mut plan, &work.builder)?;
+        let (room, source) = (self.home.available(), Arc::clone(&self.source));
+        let fetched = fetch::layers(
+            self.settings,
+            &mut plan,
+            &answers,
+            &work.builder,
+            room,
+            source,
+            self.observer,
+        )
+        .await;
+        match fetched {
+            Ok(()) => Ok((answers, plan)),
+            Err(error) if self.settings.late => {
+                late::leave_out(&error, &mut answers, &work.builder, self.observer)?;
+                let plan = self.plan(&answers, Some(&work.builder), false)?;
+                Ok((answers, plan))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn resolve(&self, work: Option<&Work>) -> Result<Answers, StageError> {
+        let place = (self.home, work, self.neighbours);
+        resolve::all(self.settings, self.state, self.held, place, &self.source, self.observer).await
+    }
+
+    fn plan(
+        &self,
+        answers: &Answers,
+        builder: Option<&Builder>,
+        prove: bool,
+    ) -> Result<Plan, StageError> {
+        let mut there = BTreeMap::new();
+        for (id, ids, index, diff_id) in answers.layers() {
+            let kept = match builder {
+                Some(builder) if prove && self.home.is_foreign_ground() => {
+                    builder.proved_layer(ids, index, diff_id)?
+                }
+                Some(builder) => builder.layer(id)?,
+                None => None,
+            };
+            if let Some(layer) = kept {
+                there.insert(id.to_owned(), (Action::Keep, layer.size));
+            } else if let Some(size) =
+                self.neighbours.iter().find_map(|near| near.layer(id, diff_id))
+            {
+                there.insert(id.to_owned(), (Action::Link, size));
+            }
+        }
+        let (bindings, host) = (&self.state.bindings.bindings, &self.state.host);
+        Plan::new(bindings, host, answers, &there, self.home.shown()).map_err(StageError::Bindings)
+    }
+
+    /// Takes layers over from the stores that have them. Where the file system has no room for
+    /// another link to a file, the layer is fetched.
+    fn link_layers(&self, plan: &mut Plan, builder: &Builder) -> Result<(), StageError> {
+        for layer in plan.layers.iter_mut().filter(|layer| layer.action == Action::Link) {
+            let near =
+                self.neighbours.iter().find(|near| near.layer(&layer.id, layer.diff_id).is_some());
+            let linked = match near {
+                Some(near) => builder.link_layer(&near.directory, &layer.id),
+                None => Ok(false),
+            };
+            match linked {
+                Ok(true) => {}
+                Ok(false) => layer.action = Action::Fetch,
+                Err(error)
+                    if matches!(
+                        error.io_kind(),
+                        Some(ErrorKind::TooManyLinks | ErrorKind::CrossesDevices)
+                    ) =>
+                {
+                    layer.action = Action::Fetch;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self, plan: Plan, answers: Answers, work: Work) -> Result<Outcome, StageError> {
+        let builder = &work.builder;
+        let record = plan.record(&answers, |id| Ok(builder.layer(id)?.map(|layer| layer.size)))?;
+        let text = record.canonical();
+        let missing = answers.missing();
+        if self.home.adopt(&work, &record)? {
+            work.remove()?;
+            return Ok(Outcome::Linked(Published { store_id: record.store_id(), plan, missing }));
+        }
+        builder.finish(&plan.images(&answers), &[(RECORD_FILE, &text)])?;
+        verify(builder, &record)?;
+        if let Some(held) = self.held
+            && held.damage.is_empty()
+            && held.record.canonical() == text
+        {
+            // Nothing changed but that a missing image was asked for again, in vain.
+            work.remove()?;
+            return Ok(Outcome::AlreadyThere(record.store_id()));
+        }
+        (self.observer)(Event::Publishing);
+        self.home.publish(&work, &record, self.state)?;
+        if let Err(error) = work.remove() {
+            // The store is in its place; what is left beside it goes at the next stage.
+            log::warn!("{error}");
+        }
+        Ok(Outcome::Published(Published { store_id: record.store_id(), plan, missing }))
+    }
 }
 
 /// Reads what was written, as anybody else would, before it becomes visible.

@@ -8,15 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use binding::{Kind, Root, STORE_PATH};
 use overlay_store::Builder;
-use rustix::fs::{FlockOperation, StatVfsMountFlags};
+use rustix::fs::FlockOperation;
 
-use super::{Plan, StageError};
-
-/// The kernel's number for overlayfs (`linux/magic.h`, `OVERLAYFS_SUPER_MAGIC`).
-const OVERLAYFS: u64 = 0x794c_7630;
-/// What a compressed layer grows to when it is unpacked, at the least: Debian's and Fedora's base
-/// layers grow to 2.3 to 3 times their size. A stage that would surely fail is refused at once.
-const GROWTH: u64 = 2;
+use super::StageError;
+use super::home::{Guard, Work, require_fit};
 
 /// Where the store of a plain root goes.
 pub(super) struct Place {
@@ -25,22 +20,6 @@ pub(super) struct Place {
     /// The deepest directory of that path that exists.
     existing: PathBuf,
     store: PathBuf,
-}
-
-/// The directory beside the store in which the next one is made, held by this process.
-pub(super) struct Work {
-    directory: PathBuf,
-    builder: Builder,
-    /// Holds the lock as long as it is open.
-    _lock: File,
-}
-
-/// Refuses to go on without the rights that unpacking needs.
-pub(super) fn require_root() -> Result<(), StageError> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(StageError::NotRoot)
 }
 
 /// Finds the place and refuses one where no store can be: overlayfs, read-only, in use (`links` are
@@ -86,7 +65,7 @@ pub(super) fn find(root: &Root, links: &[String]) -> Result<Place, StageError> {
     }
     let parent = existing.join(missing);
     let place = Place { store: parent.join(store_name), parent, existing };
-    place.require_fit()?;
+    require_fit(&place.existing)?;
     place.require_unused(links)?;
     Ok(place)
 }
@@ -97,25 +76,9 @@ impl Place {
         &self.store
     }
 
-    fn require_fit(&self) -> Result<(), StageError> {
-        let shown = self.existing.display();
-        let statfs = rustix::fs::statfs(&self.existing)
-            .with_context(|| format!("cannot look at {shown}"))?;
-        if u64::try_from(statfs.f_type).is_ok_and(|kind| kind == OVERLAYFS) {
-            return Err(StageError::Refused(format!(
-                "{shown} is on overlayfs, as in a running container build: a store there cannot hold whiteouts. \
-                 Leave only the links in the image, and stage the finished root from outside, where it is a \
-                 plain directory or a mounted disk image"
-            )));
-        }
-        let statvfs = rustix::fs::statvfs(&self.existing)
-            .with_context(|| format!("cannot look at {shown}"))?;
-        if statvfs.f_flag.contains(StatVfsMountFlags::RDONLY) {
-            return Err(StageError::Refused(format!(
-                "{shown} is on a read-only file system; mount it read-write"
-            )));
-        }
-        Ok(())
+    /// A directory that exists, on the file system of the store.
+    pub(super) fn existing(&self) -> &Path {
+        &self.existing
     }
 
     /// Refuses a store that something uses: a mount, or a running container.
@@ -133,26 +96,6 @@ impl Place {
         }
     }
 
-    /// Bytes that are free for us.
-    pub(super) fn available(&self) -> u64 {
-        rustix::fs::statvfs(&self.existing)
-            .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
-    }
-
-    pub(super) fn require_space(&self, plan: &Plan) -> Result<(), StageError> {
-        let needed = plan.bytes_to_write().saturating_mul(GROWTH);
-        let available = self.available();
-        if needed <= available {
-            return Ok(());
-        }
-        Err(StageError::NoSpace(format!(
-            "the layers need at least {} on {}, {} are free",
-            crate::render::bytes(needed),
-            self.existing.display(),
-            crate::render::bytes(available)
-        )))
-    }
-
     fn work_directory(&self) -> PathBuf {
         self.parent.join(".bound-images")
     }
@@ -162,15 +105,9 @@ impl Place {
         Builder::existing(&self.work_directory().join("store"))
     }
 
-    /// Removes what an earlier attempt left, now that nothing needs it; nothing where another stage
-    /// is running, or where that cannot be done.
-    pub(super) fn sweep(&self) {
-        if fs::symlink_metadata(self.work_directory()).is_ok()
-            && let Ok(work) = self.claim()
-            && let Err(error) = work.remove()
-        {
-            log::warn!("{error}");
-        }
+    /// Whether an earlier attempt left anything.
+    pub(super) fn has_leftovers(&self) -> bool {
+        fs::symlink_metadata(self.work_directory()).is_ok()
     }
 
     /// Makes the working directory, or takes over what an earlier attempt left, and locks it.
@@ -199,27 +136,11 @@ impl Place {
             return Err(StageError::Refused(why));
         }
         let builder = Builder::open(&directory.join("store"))?;
-        Ok(Work { directory, builder, _lock: lock })
+        Ok(Work { directory, builder, guard: Guard::Inside { _lock: lock } })
     }
 }
 
 fn make(path: &Path, mode: u32) -> Result<(), StageError> {
     let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
     Ok(made.with_context(|| format!("cannot make {}", path.display()))?)
-}
-
-impl Work {
-    pub(super) fn builder(&self) -> &Builder {
-        &self.builder
-    }
-
-    /// Where resolved references are kept until the store is published.
-    pub(super) fn resolved(&self) -> PathBuf {
-        self.directory.join("resolved.json")
-    }
-
-    /// Removes all of it: the store that was made here is in its place, and what was there is here.
-    pub(super) fn remove(self) -> Result<(), StageError> {
-        Ok(overlay_store::remove_tree(&self.directory)?)
-    }
 }

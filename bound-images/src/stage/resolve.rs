@@ -4,8 +4,6 @@
 //! a stage that is interrupted goes on with the same image.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,11 +13,13 @@ use oci_digest::Digest;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::place::Work;
+use super::home::{Home, Work};
+use super::neighbour::Neighbour;
 use super::{Event, Observer, StageError};
 use crate::settings::StageSettings;
-use crate::source::{ImageBytes, Request, Source, SourceError, credentials};
+use crate::source::{ImageBytes, Request, Source, credentials};
 use crate::state::{Held, State};
+use crate::system::file::{read_optional, write_json};
 
 /// The largest file of resolutions that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -35,7 +35,7 @@ pub(super) struct Answer {
 /// What all bindings gave, by name of the link; optional ones may have failed.
 pub(super) struct Answers {
     pub(super) images: BTreeMap<String, Answer>,
-    failed: BTreeMap<String, SourceError>,
+    failed: BTreeMap<String, String>,
 }
 
 impl Answers {
@@ -53,9 +53,15 @@ impl Answers {
         layers
     }
 
-    /// Optional bindings that failed, and why.
+    /// Takes back the answer of a binding: its image cannot be had.
+    pub(super) fn fail(&mut self, binding: &str, why: String) {
+        self.images.remove(binding);
+        self.failed.insert(binding.to_owned(), why);
+    }
+
+    /// Bindings that failed, and why.
     pub(super) fn missing(&self) -> Vec<(String, String)> {
-        self.failed.iter().map(|(name, error)| (name.clone(), error.to_string())).collect()
+        self.failed.iter().map(|(name, why)| (name.clone(), why.clone())).collect()
     }
 }
 
@@ -73,15 +79,16 @@ pub(super) async fn all(
     settings: &StageSettings,
     state: &State,
     held: Option<&Held>,
-    work: Option<&Work>,
+    place: (&Home, Option<&Work>, &[Neighbour]),
     source: &Arc<Source>,
     observer: &Observer,
 ) -> Result<Answers, StageError> {
-    let mut known = match work {
-        Some(work) if !settings.refresh => read(&work.resolved())?,
-        _ => Vec::new(),
-    };
+    let (home, work, neighbours) = place;
+    let mut known = Vec::new();
     if !settings.refresh {
+        for path in work.map(|work| home.resolutions(work)).unwrap_or_default() {
+            known.extend(read(&path)?);
+        }
         known.extend(recorded(held));
     }
     let bindings = &state.bindings.bindings;
@@ -98,8 +105,15 @@ pub(super) async fn all(
             && let Some((name, request)) = waiting.pop()
         {
             let source = Arc::clone(source);
+            // What is in a store of ours already was judged when it came there.
+            let here = request.wanted().and_then(|digest| {
+                neighbours.iter().find_map(|near| near.image(digest, &request.platform))
+            });
             running.spawn(async move {
-                let image = source.image(&request).await;
+                let image = match here {
+                    Some(image) => Ok(image),
+                    None => source.image(&request).await,
+                };
                 (name, request, image)
             });
         }
@@ -124,9 +138,9 @@ pub(super) async fn all(
                 answers.images.insert(name, Answer { request, image: Arc::new(image), ids });
             }
             // A machine without skopeo is not an image that cannot be had.
-            Err(error) if !binding.required && !error.kind.is_installation() => {
+            Err(error) if settings.late || (!binding.required && !error.kind.is_installation()) => {
                 observer(Event::Unavailable { binding: &name, why: error.to_string() });
-                answers.failed.insert(name, error);
+                answers.failed.insert(name, error.to_string());
             }
             Err(error) => failed.push((name, error)),
         }
@@ -176,22 +190,7 @@ fn recorded(held: Option<&Held>) -> Vec<Resolution> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<Resolution>> {
-    use std::io::Read as _;
-    let open = || {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        let flags = i32::try_from(flags.bits()).unwrap_or_default();
-        File::options().read(true).custom_flags(flags).open(path)
-    };
-    let file = match open() {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot open {}", path.display())),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = read_optional(path, MAX_FILE)?.unwrap_or_default();
     // An unreadable file is one that a crash cut off, or not ours: then all is resolved anew.
     Ok(serde_json::from_slice(&bytes).unwrap_or_default())
 }
@@ -200,13 +199,5 @@ fn write(path: &Path, known: &mut [Resolution]) -> anyhow::Result<()> {
     known.sort_by(|one, other| {
         (&one.reference, &one.platform).cmp(&(&other.reference, &other.platform))
     });
-    let directory = path.parent().unwrap_or(path);
-    let save = || {
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(&serde_json::to_vec(known)?)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        fs::File::open(directory)?.sync_all()
-    };
-    save().with_context(|| format!("cannot write {}", path.display()))
+    write_json(path, &known)
 }

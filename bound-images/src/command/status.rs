@@ -1,0 +1,200 @@
+//! `bound-images status`: every root of the host side by side.
+
+use std::collections::BTreeMap;
+
+use host::{Deployment, Role};
+use serde::Serialize;
+
+use super::{Exit, verify};
+use crate::gate::{self, HeldBack};
+use crate::machine::Machine;
+use crate::pool::released::Release;
+use crate::pool::wanted;
+use crate::render::{self, Style};
+use crate::state::{self, ImageState, State, StoreState};
+
+/// How it stands with a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// It binds no images.
+    NoBindings,
+    /// All required images are there.
+    Complete,
+    /// Something required is missing or wrong.
+    Incomplete,
+    /// The same, and the operator lets it boot.
+    Released,
+    /// It cannot be looked at.
+    Unknown,
+}
+
+/// One root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RootStatus {
+    /// Its id.
+    pub id: String,
+    /// Its id for people.
+    #[serde(skip)]
+    pub short: String,
+    /// What it is.
+    pub role: Role,
+    /// ostree's `osname`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stateroot: Option<String>,
+    /// How it stands.
+    pub state: Standing,
+    /// How many images it binds.
+    pub bindings: usize,
+    /// How many of them are there and whole.
+    pub present: usize,
+    /// Its store in the pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
+    /// Bytes of its layers, unpacked.
+    pub bytes: u64,
+    /// Bytes of those that no other root has.
+    pub own_bytes: u64,
+    /// Why it was released.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub released: Option<String>,
+    /// What keeps it from being complete.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// The host.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Its roots.
+    pub roots: Vec<RootStatus>,
+    /// Why the last update was held back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<HeldBack>,
+    /// Roots whose images are being fetched although they are not staged now.
+    pub wanted: Vec<String>,
+    /// Why it cannot be told what is staged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub staged_fault: Option<String>,
+    /// Where the pool is.
+    pub pool: String,
+}
+
+/// Shows all roots.
+///
+/// # Errors
+/// When they cannot be found.
+pub fn run(machine: &Machine, style: Style) -> anyhow::Result<Exit> {
+    let status = gather(machine)?;
+    render::status(&status, style)?;
+    let fine = status.held_back.is_none()
+        && status.staged_fault.is_none()
+        && status.roots.iter().all(|root| {
+            let counts = matches!(root.role, Role::Booted | Role::Staged);
+            !counts || matches!(root.state, Standing::Complete | Standing::NoBindings)
+        });
+    Ok(if fine { Exit::Well } else { Exit::Findings })
+}
+
+/// Looks at all roots.
+///
+/// # Errors
+/// When they cannot be found. One that cannot be looked at is part of the answer.
+pub fn gather(machine: &Machine) -> anyhow::Result<Status> {
+    let host = machine.roots()?;
+    let states: Vec<anyhow::Result<State>> =
+        host.roots.iter().map(|root| state::look_at(machine, root)).collect();
+    let mut owners: BTreeMap<&str, usize> = BTreeMap::new();
+    for state in states.iter().flatten() {
+        for (layer, _) in layers(state) {
+            *owners.entry(layer).or_default() += 1;
+        }
+    }
+    let roots = host
+        .roots
+        .iter()
+        .zip(&states)
+        .map(|(root, state)| root_status(machine, root, state.as_ref(), &owners))
+        .collect();
+    let held_back = gate::held_back(&machine.system).unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        None
+    });
+    let wanted = wanted::read_all(&machine.pool_directory()).unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        Vec::new()
+    });
+    Ok(Status {
+        roots,
+        held_back,
+        wanted: wanted.iter().map(|found| found.root.to_string()).collect(),
+        staged_fault: host.staged_fault.clone(),
+        pool: format!("/{}", machine.pool.path()),
+    })
+}
+
+/// The layers of a root's store, each once, with their sizes.
+fn layers(state: &State) -> BTreeMap<&str, u64> {
+    let held = match &state.store {
+        StoreState::Ours(held) => Some(held),
+        StoreState::Absent | StoreState::Foreign(_) => None,
+    };
+    let layers = held.into_iter().flat_map(|held| &held.store.layers);
+    layers.map(|layer| (layer.id.as_str(), layer.size.unwrap_or_default())).collect()
+}
+
+fn root_status(
+    machine: &Machine,
+    root: &Deployment,
+    state: Result<&State, &anyhow::Error>,
+    owners: &BTreeMap<&str, usize>,
+) -> RootStatus {
+    let mut out = RootStatus {
+        id: root.id.to_string(),
+        short: root.id.short(),
+        role: root.role,
+        stateroot: root.stateroot.clone(),
+        state: Standing::Unknown,
+        bindings: 0,
+        present: 0,
+        store: None,
+        bytes: 0,
+        own_bytes: 0,
+        released: None,
+        problems: Vec::new(),
+    };
+    let state = match state {
+        Ok(state) => state,
+        Err(error) => {
+            out.problems.push(format!("{error:#}"));
+            return out;
+        }
+    };
+    let present = |binding: &&binding::Binding| state.image_state(binding) == ImageState::Present;
+    out.bindings = state.bindings.bindings.len();
+    out.present = state.bindings.bindings.iter().filter(present).count();
+    if let StoreState::Ours(held) = &state.store {
+        out.store = held.name.as_ref().map(ToString::to_string);
+    }
+    for (layer, size) in layers(state) {
+        out.bytes = out.bytes.saturating_add(size);
+        if owners.get(layer) == Some(&1) {
+            out.own_bytes = out.own_bytes.saturating_add(size);
+        }
+    }
+    out.problems = verify::reasons(state);
+    out.released = match Release::read(&machine.system, &machine.pool, &root.id) {
+        Ok(release) => release.map(|release| release.reason),
+        Err(error) => {
+            log::warn!("{error:#}");
+            None
+        }
+    };
+    out.state = match (out.problems.is_empty(), out.bindings, &out.released) {
+        (true, 0, _) => Standing::NoBindings,
+        (true, ..) => Standing::Complete,
+        (false, _, Some(_)) => Standing::Released,
+        (false, _, None) => Standing::Incomplete,
+    };
+    out
+}

@@ -1,0 +1,210 @@
+//! `status`, `gate`, `gc` and `release`.
+
+use std::io;
+
+use host::RootId;
+use serde_json::json;
+
+use super::table::table;
+use super::{SCHEMA, Style, bytes, count, print, print_json, printable, shorten};
+use crate::cli::Format;
+use crate::command::status::{RootStatus, Standing, Status};
+use crate::gate::Answer;
+use crate::pool::gc;
+
+/// Writes how it stands with all roots.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn status(status: &Status, style: Style) -> io::Result<()> {
+    if style.format == Format::Json {
+        let mut value = serde_json::to_value(status)?;
+        if let Some(object) = value.as_object_mut() {
+            object.insert("schema".to_owned(), SCHEMA.into());
+        }
+        return print_json(&value);
+    }
+    print(&status_text(status, style.color))
+}
+
+fn status_text(status: &Status, color: bool) -> String {
+    let mut out = if status.roots.is_empty() {
+        "This host has no roots that are deployments; `--root DIR` looks into a directory.\n"
+            .to_owned()
+    } else {
+        roots_text(&status.roots, color)
+    };
+    for root in &status.roots {
+        if let Some(reason) = &root.released {
+            out.push_str(&format!("\n{} was released: {}\n", root.short, printable(reason)));
+        }
+        for problem in &root.problems {
+            out.push_str(&format!("\n{}: {}", root.short, shorten(&printable(problem))));
+        }
+        if !root.problems.is_empty() {
+            out.push('\n');
+        }
+    }
+    if let Some(held) = &status.held_back {
+        let root = held.root.as_deref().and_then(RootId::parse);
+        let root = root.map_or_else(|| "The staged root".to_owned(), |root| root.short());
+        out.push_str(&format!(
+            "\nThe update was held back: {root} did not become the next boot:\n"
+        ));
+        for why in &held.why {
+            out.push_str(&format!("  {}\n", shorten(&printable(why))));
+        }
+    }
+    if !status.wanted.is_empty() {
+        let roots: Vec<String> =
+            status.wanted.iter().filter_map(|id| RootId::parse(id)).map(|id| id.short()).collect();
+        out.push_str(&format!(
+            "\nFetched in the background until it is staged again: {}\n",
+            roots.join(", ")
+        ));
+    }
+    if let Some(why) = &status.staged_fault {
+        out.push_str(&format!(
+            "\nIt cannot be told whether a root is staged: {}\n",
+            printable(why)
+        ));
+    }
+    out
+}
+
+fn roots_text(roots: &[RootStatus], color: bool) -> String {
+    let rows: Vec<Vec<String>> = roots.iter().map(row).collect();
+    let headings = ["ROOT", "ROLE", "STATE", "IMAGES", "SIZE", "ONLY HERE", "STORE"];
+    let plain = table(&headings, &[false, false, false, true, true, true, false], &rows);
+    if !color {
+        return plain;
+    }
+    let mut lines = plain.lines();
+    let head = lines.next().map(|line| format!("\x1b[1m{line}\x1b[0m\n")).unwrap_or_default();
+    lines.zip(roots).fold(head, |out, (line, root)| {
+        let (word, paint) = (word(root.state), paint(root.state));
+        out + &line.replacen(word, &format!("{paint}{word}\x1b[0m"), 1) + "\n"
+    })
+}
+
+fn row(root: &RootStatus) -> Vec<String> {
+    let size = |count: u64| if root.store.is_some() { bytes(count) } else { "-".to_owned() };
+    vec![
+        root.short.clone(),
+        root.role.word().to_owned(),
+        word(root.state).to_owned(),
+        format!("{}/{}", root.present, root.bindings),
+        size(root.bytes),
+        size(root.own_bytes),
+        root.store.as_deref().map_or_else(|| "-".to_owned(), shorten),
+    ]
+}
+
+fn word(state: Standing) -> &'static str {
+    match state {
+        Standing::NoBindings => "binds nothing",
+        Standing::Complete => "complete",
+        Standing::Incomplete => "incomplete",
+        Standing::Released => "released",
+        Standing::Unknown => "unknown",
+    }
+}
+
+fn paint(state: Standing) -> &'static str {
+    match state {
+        Standing::NoBindings | Standing::Complete => "\x1b[32m",
+        Standing::Released => "\x1b[33m",
+        Standing::Incomplete | Standing::Unknown => "\x1b[31m",
+    }
+}
+
+/// Writes what the gate says.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn gate(answer: &Answer, style: Style) -> io::Result<()> {
+    if style.format == Format::Table {
+        return print(&format!("{}\n", shorten(&printable(&answer.line()))));
+    }
+    let (root, why): (Option<&RootId>, &[String]) = match answer {
+        Answer::NothingStaged => (None, &[]),
+        Answer::NoBindings(id) | Answer::Complete(id) => (Some(id), &[]),
+        Answer::Released(id, _, why) => (Some(id), why),
+        Answer::Refused(id, why) => (id.as_ref(), why),
+    };
+    print_json(&json!({"schema": SCHEMA, "root": root, "pass": answer.lets_pass(), "why": why}))
+}
+
+/// Writes what was, or would be, removed.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn gc(plan: &gc::Plan, dry_run: bool, style: Style) -> io::Result<()> {
+    if style.format == Format::Json {
+        let mut value = serde_json::to_value(plan)?;
+        if let Some(object) = value.as_object_mut() {
+            object.insert("schema".to_owned(), SCHEMA.into());
+            object.insert("dry_run".to_owned(), dry_run.into());
+        }
+        return print_json(&value);
+    }
+    let mut out = String::new();
+    let mut line = |what: &str, name: &str| out.push_str(&format!("{what} {}\n", shorten(name)));
+    plan.links.iter().for_each(|root| line("link of the gone root", root.as_str()));
+    plan.stores.iter().for_each(|name| line("store", &name.to_string()));
+    plan.wanted.iter().for_each(|root| line("wish of", root.as_str()));
+    plan.partial.iter().for_each(|root| line("half-made store of", root.as_str()));
+    plan.released.iter().for_each(|root| line("release of the gone root", root.as_str()));
+    plan.leftovers.iter().for_each(|name| line("leftover", name));
+    for (name, user) in &plan.kept {
+        out.push_str(&format!("kept: store {}: {}\n", shorten(name), printable(user)));
+    }
+    out.push_str(match (plan.is_empty(), dry_run) {
+        (true, _) => "Nothing to remove.\n",
+        (false, true) => "Nothing was removed: this was a dry run.\n",
+        (false, false) => "",
+    });
+    if !plan.is_empty() && !dry_run {
+        out.push_str(&format!("{} removed.\n", count(plan.stores.len(), "store")));
+    }
+    print(&out)
+}
+
+/// Says that a root was released.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn released(root: &RootId, reason: &str, style: Style) -> io::Result<()> {
+    if style.format == Format::Json {
+        return print_json(&json!({"schema": SCHEMA, "root": root, "released": reason}));
+    }
+    print(&format!(
+        "{} may boot although images are missing: {}\n",
+        root.short(),
+        printable(reason)
+    ))
+}
+
+/// Says that there is nothing to stage.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn nothing_staged(style: Style) -> io::Result<()> {
+    if style.format == Format::Json {
+        return print_json(&json!({"schema": SCHEMA, "event": "done", "result": "nothing-staged"}));
+    }
+    print("Nothing to do: no root is staged.\n")
+}
+
+/// Says how far the images of a root that is not staged now have come.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn prefetched(root: &RootId, whole: bool, style: Style) -> io::Result<()> {
+    if style.format == Format::Json {
+        let value = json!({"schema": SCHEMA, "event": "done", "result": "prefetched", "root": root, "complete": whole});
+        return print_json(&value);
+    }
+    let what = if whole { "All images" } else { "Some images, not all," };
+    print(&format!("{what} of {} are here; stage it again.\n", root.short()))
+}

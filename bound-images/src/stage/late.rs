@@ -1,0 +1,45 @@
+//! Late binding: the root runs already, so that some of its images are better than none.
+
+use overlay_store::Builder;
+
+use super::resolve::Answers;
+use super::{Event, Observer, StageError};
+
+/// Takes back the answers of bindings of which a layer is not there after a fetch that failed.
+///
+/// # Errors
+/// The error itself, when it is our own disk's or this program's.
+pub(super) fn leave_out(
+    error: &StageError,
+    answers: &mut Answers,
+    builder: &Builder,
+    observer: &Observer,
+) -> Result<(), StageError> {
+    let reasons: Vec<(String, String)> = match error {
+        StageError::Sources(list) => {
+            list.iter().map(|(name, error)| (name.clone(), error.to_string())).collect()
+        }
+        StageError::Layers(list) => {
+            list.iter().map(|(name, error)| (name.clone(), error.to_string())).collect()
+        }
+        other => return Err(StageError::Refused(other.to_string())),
+    };
+    let mut incomplete = Vec::new();
+    for (binding, answer) in &answers.images {
+        for id in &answer.ids {
+            if builder.layer(id)?.is_none() {
+                incomplete.push(binding.clone());
+                break;
+            }
+        }
+    }
+    for binding in incomplete {
+        let why = reasons.iter().find(|(name, _)| name.starts_with(binding.as_str())).map_or_else(
+            || "a layer that it shares could not be had".to_owned(),
+            |(_, why)| why.clone(),
+        );
+        observer(Event::Unavailable { binding: &binding, why: why.clone() });
+        answers.fail(&binding, why);
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! The place of a root's store in the pool.
+
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use binding::Record;
+use host::{Linked, Role, RootId, StoreName};
+use overlay_store::{Builder, Store};
+
+use super::StageError;
+use super::home::{Guard, Work, require_fit};
+use super::neighbour::Neighbour;
+use crate::machine::Machine;
+use crate::pool::damaged::Damaged;
+use crate::pool::wanted::{self, Wanted};
+use crate::pool::{Unavailable, Writer};
+use crate::state::Held;
+use crate::system::journal;
+
+/// Where the store of a root of this host goes.
+pub(super) struct Pooled {
+    directory: PathBuf,
+    /// The deepest directory of that path that exists.
+    existing: PathBuf,
+    id: RootId,
+    link: PathBuf,
+    wait: Duration,
+    /// What the root wants until it is complete, when it is staged.
+    wanted: Option<Wanted>,
+    /// The stores that are there, that of the booted root first.
+    stores: Vec<StoreName>,
+    /// Roots whose store is being made.
+    partials: Vec<RootId>,
+}
+
+impl Pooled {
+    /// Finds the place of the root `id`. Changes nothing.
+    pub(super) fn find(
+        machine: &Machine,
+        id: &RootId,
+        wait: Duration,
+        wanted: Option<Wanted>,
+    ) -> Result<Self, StageError> {
+        let directory = machine.pool_directory();
+        let existing = directory.ancestors().find(|path| path.is_dir());
+        let existing = existing.unwrap_or(Path::new("/")).to_owned();
+        let mut stores = machine.pool.stores(&machine.system)?;
+        let host = machine.roots()?;
+        if let Some(booted) = host.with(Role::Booted)
+            && let Linked::Store(name) = machine.pool.linked(&machine.system, &booted.id)?
+        {
+            stores.sort_by_key(|known| *known != name);
+        }
+        let partials = machine.pool.names(&machine.system, "partial")?;
+        Ok(Self {
+            link: directory.join("roots").join(id.as_str()),
+            directory,
+            existing,
+            id: id.clone(),
+            wait,
+            wanted,
+            stores,
+            partials: partials.iter().filter_map(|name| RootId::parse(name)).collect(),
+        })
+    }
+
+    pub(super) fn link(&self) -> &Path {
+        &self.link
+    }
+
+    pub(super) fn existing(&self) -> &Path {
+        &self.existing
+    }
+
+    fn partial(&self, id: &RootId) -> PathBuf {
+        self.directory.join("partial").join(id.as_str())
+    }
+
+    pub(super) fn unclaimed(&self) -> Option<Builder> {
+        Builder::existing(&self.partial(&self.id).join("store"))
+    }
+
+    pub(super) async fn claim(&self) -> Result<Work, StageError> {
+        require_fit(&self.existing)?;
+        let writer =
+            Writer::wait(&self.directory, self.wait).await.map_err(|error| match error {
+                Unavailable::Busy(lock) => StageError::Refused(format!(
+                    "another stage of this host is running ({} is locked)",
+                    lock.display()
+                )),
+                Unavailable::Other(error) => StageError::Other(error),
+            })?;
+        let directory = writer.partial(&self.id);
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                let error = anyhow::Error::from(error);
+                return Err(error.context(format!("cannot make {}", directory.display())).into());
+            }
+            _ => {}
+        }
+        if let Some(wanted) = &self.wanted {
+            wanted::write(&writer, &self.id, wanted)?;
+        }
+        let builder = Builder::open(&directory.join("store"))?;
+        Ok(Work { directory, builder, guard: Guard::Pool(writer) })
+    }
+
+    /// All other stores, then those that are being made for other roots.
+    pub(super) fn neighbours(&self, held: Option<&Held>) -> Vec<Neighbour> {
+        let damaged = Damaged::read(&self.directory).unwrap_or_else(|error| {
+            log::warn!("{error:#}");
+            Damaged::default()
+        });
+        let own = held.and_then(|held| held.name.as_ref());
+        let stores = self.stores.iter().filter(|name| Some(*name) != own).map(|name| {
+            let bad: BTreeSet<String> = damaged.of(&name.to_string()).map(str::to_owned).collect();
+            Neighbour::at(self.directory.join("stores").join(name.to_string()), bad)
+        });
+        let partials = self.partials.iter().filter(|id| **id != self.id);
+        let partials =
+            partials.map(|id| Neighbour::at(self.partial(id).join("store"), BTreeSet::new()));
+        stores.chain(partials).collect()
+    }
+
+    pub(super) fn resolutions(&self) -> Vec<PathBuf> {
+        let same =
+            self.partials.iter().filter(|id| **id != self.id && id.content() == self.id.content());
+        let ids = std::iter::once(&self.id).chain(same);
+        ids.map(|id| self.partial(id).join("resolved.json")).collect()
+    }
+
+    /// Links the root to a published store of this record that is whole, if there is one.
+    pub(super) fn adopt(&self, writer: &Writer, record: &Record) -> Result<bool, StageError> {
+        let id = record.store_id();
+        let damaged = Damaged::read(&self.directory)?;
+        for name in self.stores.iter().rev().filter(|name| name.id == id) {
+            let is_sound = || -> overlay_store::Result<bool> {
+                let store = Store::open(&writer.store(name))?;
+                let mut found = overlay_store::check(&store)?;
+                found.extend(crate::state::record_damage(record, &store));
+                Ok(found.is_empty() && damaged.of(&name.to_string()).next().is_none())
+            };
+            match is_sound() {
+                Ok(true) => {
+                    self.link_to(writer, name)?;
+                    return Ok(true);
+                }
+                Ok(false) => {}
+                Err(error) => log::warn!("{error}"),
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) fn publish(
+        &self,
+        writer: &Writer,
+        made: &Path,
+        record: &Record,
+    ) -> Result<(), StageError> {
+        let name = writer.publish(made, &record.store_id())?;
+        self.link_to(writer, &name)
+    }
+
+    fn link_to(&self, writer: &Writer, name: &StoreName) -> Result<(), StageError> {
+        writer.link(&self.id, name)?;
+        journal::complete(self.id.as_str(), &name.to_string());
+        if self.wanted.is_some() {
+            // What was staged before this root, and held back, is superseded by it.
+            for found in wanted::read_all(&self.directory)? {
+                wanted::remove(writer, &found.root)?;
+            }
+        }
+        Ok(())
+    }
+}

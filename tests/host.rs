@@ -1,0 +1,427 @@
+//! Roots of a host and their pool, on fixtures: deployments as ostree lays them out, in a directory
+//! that stands for the running system.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
+
+use common::images::small;
+use common::{PROGRAM, Ran, World, have};
+use serde_json::Value;
+
+const ONE: &str = "registry.example/ns/one:1";
+const TWO: &str = "registry.example/ns/two:1";
+const NEW: &str = "registry.example/ns/new:1";
+
+/// A host whose `/` is `WORLD/host`, and a bundle in place of registries.
+struct Machine {
+    world: World,
+}
+
+/// The id of a deployment that a letter stands for.
+fn id(letter: &str) -> String {
+    format!("{}.0", letter.repeat(64))
+}
+
+/// What ostree writes when a root is staged: a GVariant `a{sv}` with `target`.
+fn staged_file(id: &str) -> Vec<u8> {
+    let variant = |value: &[u8], kind: &str| [value, b"\0", kind.as_bytes()].concat();
+    let entry = |key: &str, value: &[u8]| {
+        let mut entry = [key.as_bytes(), b"\0"].concat();
+        let end = entry.len() as u8;
+        entry.resize(entry.len().next_multiple_of(8), 0);
+        entry.extend(value);
+        entry.push(end);
+        entry
+    };
+    let array = |entry: Vec<u8>| {
+        let end = entry.len() as u8;
+        [entry, vec![end]].concat()
+    };
+    let name = variant(&[id.as_bytes(), b"\0"].concat(), "s");
+    array(entry("target", &variant(&array(entry("name", &name)), "a{sv}")))
+}
+
+impl Machine {
+    /// A is booted and binds one and two.
+    fn new() -> Self {
+        let world = World::new();
+        for image in [ONE, TWO, NEW] {
+            small(&world, image);
+        }
+        let machine = Self { world };
+        fs::create_dir_all(machine.top().join("run/ostree")).unwrap();
+        machine.deploy("a", &[("one", ONE), ("two", TWO)]);
+        machine.boot("a");
+        machine
+    }
+
+    fn top(&self) -> PathBuf {
+        self.world.path("host")
+    }
+
+    fn pool(&self) -> PathBuf {
+        self.top().join("sysroot/bound-images")
+    }
+
+    fn files(&self, letter: &str) -> PathBuf {
+        self.top().join(format!("sysroot/ostree/deploy/lab/deploy/{}", id(letter)))
+    }
+
+    fn deploy(&self, letter: &str, images: &[(&str, &str)]) {
+        let files = self.files(letter);
+        let (quadlets, links) = (
+            files.join("usr/share/containers/systemd"),
+            files.join("usr/lib/bootc/bound-images.d"),
+        );
+        fs::create_dir_all(&quadlets).unwrap();
+        fs::create_dir_all(&links).unwrap();
+        for (name, image) in images {
+            let text = format!("[Container]\nImage={image}\n");
+            fs::write(quadlets.join(format!("{name}.container")), text).unwrap();
+            let target = format!("/usr/share/containers/systemd/{name}.container");
+            symlink(target, links.join(format!("{name}.container"))).unwrap();
+        }
+    }
+
+    fn undeploy(&self, letter: &str) {
+        fs::remove_dir_all(self.files(letter)).unwrap();
+    }
+
+    fn boot(&self, letter: &str) {
+        let proc = self.top().join("proc/self");
+        fs::create_dir_all(&proc).unwrap();
+        let root = format!("/ostree/deploy/lab/deploy/{}", id(letter));
+        let text = format!("30 1 8:1 {root} / rw - ext4 /dev/vda rw\n");
+        fs::write(proc.join("mountinfo"), text).unwrap();
+        self.unstage();
+    }
+
+    fn stage_root(&self, letter: &str) {
+        let path = self.top().join("run/ostree/staged-deployment");
+        fs::write(path, staged_file(&id(letter))).unwrap();
+    }
+
+    fn unstage(&self) {
+        drop(fs::remove_file(self.top().join("run/ostree/staged-deployment")));
+    }
+
+    fn run(&self, words: &[&str]) -> Ran {
+        let mut command = self.world.command_of(PROGRAM);
+        command.args(words).arg("--host").arg(self.top());
+        Ran::of(command.output().unwrap())
+    }
+
+    fn stage(&self, words: &[&str]) -> Ran {
+        let bundle = self.world.path("bundle");
+        self.run(&[&["stage", "--bundle", bundle.to_str().unwrap()], words].concat())
+    }
+
+    fn status(&self) -> Value {
+        self.run(&["status", "--format", "json"]).json().remove(0)
+    }
+
+    fn root(&self, letter: &str) -> Value {
+        let status = self.status();
+        let roots = status["roots"].as_array().unwrap();
+        roots.iter().find(|root| root["id"] == id(letter).as_str()).unwrap().clone()
+    }
+
+    fn link(&self, letter: &str) -> Option<String> {
+        let target = fs::read_link(self.pool().join("roots").join(id(letter))).ok()?;
+        Some(target.to_str().unwrap().to_owned())
+    }
+
+    fn stores(&self) -> usize {
+        fs::read_dir(self.pool().join("stores")).map_or(0, Iterator::count)
+    }
+}
+
+#[test]
+fn an_upgrade_is_staged_held_back_and_let_pass() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.run(&["gate"]).expect(0, &["no root is staged"]);
+    host.stage(&["--late-binding"]).expect(0, &["Staged 2 images"]);
+    host.run(&["verify"]).expect(0, &["is complete"]);
+    host.run(&["list"]).expect(0, &["one.container", "present"]);
+
+    // One image stays, one goes, one is new.
+    host.deploy("b", &[("one", ONE), ("new", NEW)]);
+    host.stage_root("b");
+    let held = host.run(&["gate"]);
+    held.expect(1, &["the update is held back", "new.container", "and 1 more"]);
+    assert_eq!(held.out.lines().count(), 1, "{}", held.all());
+    assert_eq!(host.root("b")["state"], "incomplete");
+    let done = host.stage(&["--format", "json"]).json();
+    let done = done.last().unwrap();
+    assert_eq!((&done["result"], &done["images"]), (&"published".into(), &2.into()));
+    host.run(&["gate"]).expect(0, &["is complete"]);
+    assert_eq!(
+        (host.root("a")["state"].clone(), host.root("b")["state"].clone()),
+        ("complete".into(), "complete".into())
+    );
+    assert_ne!(host.link("a"), host.link("b"));
+
+    // What the two have in common is there once.
+    let inode = |letter: &str| {
+        let target = host.pool().join("roots").join(host.link(letter).unwrap());
+        let layers = fs::read_dir(target.join("overlay")).unwrap();
+        let mut inodes: Vec<u64> = layers
+            .filter_map(|entry| {
+                Some(fs::metadata(entry.unwrap().path().join("verified")).ok()?.ino())
+            })
+            .collect();
+        inodes.sort_unstable();
+        inodes
+    };
+    let (of_a, of_b) = (inode("a"), inode("b"));
+    assert!(of_a.iter().any(|inode| of_b.contains(inode)), "{of_a:?} {of_b:?}");
+    assert!(host.root("a")["own_bytes"].as_u64() < host.root("a")["bytes"].as_u64());
+
+    // B runs, and A can be rolled back to; then A is gone, and its store with it.
+    host.boot("b");
+    host.run(&["gc"]).expect(0, &["Nothing to remove"]);
+    host.undeploy("a");
+    host.run(&["gc", "--dry-run"]).expect(0, &["store", "Nothing was removed"]);
+    assert_eq!(host.stores(), 2);
+    host.run(&["gc"]).expect(0, &["1 store removed"]);
+    assert_eq!((host.stores(), host.link("a")), (1, None));
+    host.run(&["verify", "--deep"]).expect(0, &["every file is as its layer has it"]);
+}
+
+#[test]
+fn a_record_that_does_not_change_costs_one_link() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.stage(&["--late-binding"]).expect(0, &["Staged 2 images"]);
+    host.deploy("b", &[("one", ONE), ("two", TWO)]);
+    host.stage_root("b");
+    host.stage(&[]).expect(0, &["Linked to the store", "nothing was fetched"]);
+    assert_eq!((host.stores(), host.link("a")), (1, host.link("b")));
+    host.stage(&[]).expect(0, &["Nothing to do"]);
+    host.run(&["gate"]).expect(0, &["is complete"]);
+    assert_eq!(fs::read_dir(host.pool().join("partial")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(host.pool().join("wanted")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_update_that_was_held_back_goes_on_after_the_reboot() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.stage(&["--late-binding"]).expect(0, &["Staged"]);
+    host.deploy("b", &[("one", ONE), ("new", NEW)]);
+    host.stage_root("b");
+    // The bundle that lacks the new image stands for a registry that is down.
+    fs::rename(host.world.path("bundle"), host.world.path("later")).unwrap();
+    small(&host.world, ONE);
+    let failed = host.stage(&[]);
+    assert_ne!(failed.code, Some(0), "{}", failed.all());
+    failed.says(&["new.container"]);
+    host.run(&["gate"]).expect(1, &["held back"]);
+
+    // A boots again: nothing is staged, but it is known why, and what was wanted.
+    host.boot("a");
+    host.undeploy("b");
+    let status = host.run(&["status"]);
+    status.expect(1, &["held back", "new.container", "Fetched in the background"]);
+    fs::remove_dir_all(host.world.path("bundle")).unwrap();
+    fs::rename(host.world.path("later"), host.world.path("bundle")).unwrap();
+    host.run(&["gc"]).expect(0, &[]);
+    host.stage(&[]).expect(0, &["All images", "stage it again"]);
+
+    // The same commit again, with another serial number and no registry: nothing is fetched.
+    fs::rename(host.world.path("bundle"), host.world.path("later")).unwrap();
+    small(&host.world, TWO);
+    host.deploy("b", &[("one", ONE), ("new", NEW)]);
+    let again = host.files("b").with_extension("1");
+    fs::rename(host.files("b"), &again).unwrap();
+    let serial = format!("{}.1", "b".repeat(64));
+    fs::write(host.top().join("run/ostree/staged-deployment"), staged_file(&serial)).unwrap();
+    let done = host.stage(&["--format", "json"]);
+    let last = done.json().pop().unwrap();
+    assert_eq!(last["result"], "published", "{}", done.all());
+    assert_eq!(last["fetched"], 0, "{}", done.all());
+    host.run(&["gate"]).expect(0, &["is complete"]);
+    assert!(host.status()["held_back"].is_null());
+    host.run(&["gc"]).expect(0, &[]);
+    assert_eq!(fs::read_dir(host.pool().join("wanted")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(host.pool().join("partial")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_gate_believes_nobody() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.deploy("b", &[("one", ONE)]);
+    host.stage_root("b");
+    host.stage(&[]).expect(0, &["Staged 1 image"]);
+    host.run(&["gate"]).expect(0, &["complete"]);
+    let refuses = |what: &str| host.run(&["gate"]).expect(1, &["held back", what]);
+
+    // A Quadlet was added after the root was staged.
+    host.deploy("c", &[("two", TWO)]);
+    let link = "usr/lib/bootc/bound-images.d/two.container";
+    let quadlet = "usr/share/containers/systemd/two.container";
+    for path in [link, quadlet] {
+        fs::rename(host.files("c").join(path), host.files("b").join(path)).unwrap();
+    }
+    refuses("two.container");
+    fs::remove_file(host.files("b").join(link)).unwrap();
+    fs::remove_file(host.files("b").join(quadlet)).unwrap();
+    host.run(&["gate"]).expect(0, &["complete"]);
+
+    // An image is hidden from its service by the service's own arguments.
+    let quadlet = host.files("b").join("usr/share/containers/systemd/one.container");
+    let text = fs::read_to_string(&quadlet).unwrap();
+    let hiding =
+        format!("{text}GlobalArgs=--storage-opt=additionalimagestore=/usr/lib/bootc/storage\n");
+    fs::write(&quadlet, hiding).unwrap();
+    refuses("one.container");
+    fs::write(&quadlet, text).unwrap();
+
+    // The link leads to another root's store, to nothing, out of the pool.
+    host.stage_root("c");
+    host.deploy("c2", &[]);
+    let link = host.pool().join("roots").join(id("b"));
+    let right = fs::read_link(&link).unwrap();
+    let relink = |target: &str| {
+        fs::remove_file(&link).unwrap();
+        symlink(target, &link).unwrap();
+    };
+    host.stage_root("b");
+    relink(&format!("../stores/{}.0", "e".repeat(64)));
+    refuses("one.container");
+    relink("/etc");
+    refuses("no store of the pool");
+    host.deploy("d", &[("one", ONE), ("two", TWO)]);
+    host.stage_root("d");
+    host.stage(&[]).expect(0, &["Staged 2"]);
+    host.stage_root("b");
+    relink(&host.link("d").unwrap());
+    refuses("two.container");
+    relink(right.to_str().unwrap());
+    host.run(&["gate"]).expect(0, &["complete"]);
+
+    // A layer's directory is gone, though all lists have it.
+    let store = host.pool().join("roots").join(&right);
+    let layer = fs::read_dir(store.join("overlay"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.join("verified").is_file())
+        .unwrap();
+    fs::remove_dir_all(layer.join("diff")).unwrap();
+    refuses("diff");
+    // A damaged store is replaced by another one.
+    host.stage(&[]).expect(0, &["Staged 1 image"]);
+    host.run(&["gate"]).expect(0, &["complete"]);
+    assert!(host.link("b").unwrap().ends_with(".1"), "{:?}", host.link("b"));
+
+    // What is staged cannot be told, or is not there.
+    fs::write(host.top().join("run/ostree/staged-deployment"), "garbage").unwrap();
+    refuses("staged-deployment");
+    host.run(&["status"]).expect(1, &["cannot be told whether a root is staged"]);
+    host.stage_root("f");
+    refuses("files are not there");
+}
+
+#[test]
+fn the_operator_can_release_a_root_once() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.deploy("b", &[("gone", "registry.example/ns/gone:1"), ("one", ONE)]);
+    host.stage_root("b");
+    assert_ne!(host.stage(&[]).code, Some(0));
+    host.run(&["gate"]).expect(1, &["held back"]);
+    host.run(&["release", "staged", "--reason", ""]).expect(2, &["reason"]);
+    host.run(&["release", "cccccccccc", "--reason", "x"]).expect(3, &["no root cccccccccc"]);
+    host.run(&["release", "staged", "--reason", "gone for good"]).expect(0, &["may boot"]);
+    host.run(&["gate"]).expect(0, &["released", "gone for good"]);
+    assert_eq!(host.root("b")["state"], "released");
+
+    // It boots and binds late what it can.
+    host.boot("b");
+    host.stage(&["--late-binding"]).expect(1, &["gone.container is missing", "Staged 1 image"]);
+    host.run(&["verify"]).expect(1, &["gone.container"]);
+    host.run(&["verify", "--health"]).expect(0, &["released"]);
+    host.run(&["list"]).expect(1, &["present", "missing"]);
+    // The next deployment of the same files was not released.
+    fs::rename(host.files("b"), host.files("b").with_extension("1")).unwrap();
+    let serial = format!("{}.1", "b".repeat(64));
+    fs::write(host.top().join("run/ostree/staged-deployment"), staged_file(&serial)).unwrap();
+    host.run(&["gate"]).expect(1, &["held back"]);
+}
+
+#[test]
+fn damage_does_not_spread_to_the_next_root() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.stage(&["--late-binding"]).expect(0, &["Staged"]);
+    let store = host.pool().join("roots").join(host.link("a").unwrap());
+    let file = fs::read_dir(store.join("overlay"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("diff/name"))
+        .find(|path| path.is_file())
+        .unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.push(b'x');
+    fs::write(&file, bytes).unwrap();
+    host.run(&["verify"]).expect(0, &["is complete"]);
+    host.run(&["verify", "--deep"]).expect(1, &["one.container", "cannot be replayed"]);
+    // It is known from now on, and the same images are not linked from there.
+    host.run(&["verify"]).expect(1, &["deep verification"]);
+    host.deploy("b", &[("one", ONE), ("two", TWO)]);
+    host.stage_root("b");
+    host.stage(&[]).expect(0, &["Staged 2 images"]);
+    assert_ne!(host.link("a"), host.link("b"));
+    host.run(&["verify", "--deep", "--root", "staged"]).expect(0, &["every file"]);
+    host.run(&["gate"]).expect(0, &["complete"]);
+}
+
+#[test]
+fn a_pool_with_foreign_things_in_it_and_two_writers() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    let pool = host.pool();
+    for directory in ["stores/not a store", "roots/x", "partial/y", "wanted/z.json", "lock.d"] {
+        fs::create_dir_all(pool.join(directory)).unwrap();
+    }
+    fs::set_permissions(&pool, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::write(pool.join(format!("wanted/{}.json", id("e"))), "garbage").unwrap();
+    fs::write(pool.join("damaged.json"), "garbage").unwrap();
+    fs::create_dir_all(pool.join("stores").join(format!(".removing-{}.0", "a".repeat(64))))
+        .unwrap();
+    host.stage(&["--late-binding"]).expect(0, &["Staged 2 images"]);
+    host.run(&["status"]).expect(0, &["complete"]);
+    let held = fs::File::open(pool.join("lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    host.deploy("b", &[("new", NEW)]);
+    host.stage_root("b");
+    host.stage(&[]).expect(1, &["another stage of this host is running"]);
+    host.run(&["gc"]).expect(3, &["a stage is running"]);
+    host.run(&["gc", "--dry-run"]).expect(0, &["leftover"]);
+    drop(held);
+    host.stage(&[]).expect(0, &["Staged 1 image"]);
+    host.run(&["gc"]).expect(0, &[]);
+    for kept in ["stores/not a store", "roots/x", "partial/y", "wanted/z.json"] {
+        assert!(pool.join(kept).exists(), "{kept} is not ours to remove");
+    }
+    assert!(!pool.join("stores").join(format!(".removing-{}.0", "a".repeat(64))).exists());
+}
