@@ -5,11 +5,16 @@
 #[path = "common/peers.rs"]
 mod peers;
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use oci_digest::Digest;
+use overlay_store::Foreign;
 use peers::{Root, hex, mkimage, text, texts};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -343,7 +348,7 @@ fn a_layer_that_is_removed_meanwhile_is_fetched() {
     }
     let mut world = World::new();
     let files: Vec<Value> =
-        (0..6000).map(|n| json!({"path": format!("d/{n}"), "content": format!("{n}")})).collect();
+        (0..2000).map(|n| json!({"path": format!("d/{n}"), "content": format!("{n}")})).collect();
     let list = world.path("many.json");
     fs::write(&list, Value::Array(files).to_string()).unwrap();
     let bundle = world.bundle.to_str().unwrap();
@@ -360,7 +365,7 @@ fn a_layer_that_is_removed_meanwhile_is_fetched() {
     let id = peers::layer_id(&texts(&world.image, "diff_ids"));
     let first = root.0.join(format!("usr/lib/containers/.bound-images/store/overlay/{id}/diff/d"));
     while !first.exists() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
@@ -372,6 +377,115 @@ fn a_layer_that_is_removed_meanwhile_is_fetched() {
     world.assert_same(&root, "removed while it was copied");
 }
 
+/// A process that has the lock for writing, as Podman while it adds a layer.
+struct Holder(Child);
+
+impl Holder {
+    fn of(store: &Path) -> Self {
+        let hold = "import fcntl, sys\nfile = open(sys.argv[1], 'r+')\nfcntl.lockf(file, fcntl.LOCK_EX)\n\
+             print('held', flush=True)\nsys.stdin.read()\n";
+        let mut command = Command::new("python3");
+        command.args(["-c", hold]).arg(store.join("overlay-layers/layers.lock"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+        Self(child)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_store_that_stays_locked_is_given_up() {
+    if peers::skipped(&["python3"]) {
+        return;
+    }
+    let scratch = peers::scratch();
+    let store = scratch.path();
+    fs::create_dir(store.join("overlay-layers")).unwrap();
+    fs::write(store.join("overlay-layers/layers.json"), "[]").unwrap();
+    let open = || Foreign::open(store, &BTreeSet::new(), Duration::from_millis(100));
+    assert!(open().unwrap().is_some(), "a store without a lock");
+    assert!(!store.join("overlay-layers/layers.lock").exists(), "the lock was made");
+    fs::write(store.join("overlay-layers/layers.lock"), "").unwrap();
+    assert!(open().unwrap().is_some());
+    let holder = Holder::of(store);
+    let error = open().unwrap_err();
+    assert_eq!(error.io_kind(), Some(std::io::ErrorKind::TimedOut), "{error}");
+    drop(holder);
+    assert!(open().unwrap().is_some());
+    let none = Foreign::open(&store.join("none"), &BTreeSet::new(), Duration::ZERO);
+    assert!(none.unwrap().is_none());
+}
+
+#[test]
+fn a_sparse_file_that_podman_cannot_give_back_is_fetched() {
+    if peers::skipped(&TOOLS) {
+        return;
+    }
+    let mut world = World::new();
+    let file = world.path("sparse");
+    let holes = fs::File::create(&file).unwrap();
+    std::os::unix::fs::FileExt::write_at(&holes, b"data", 1 << 20).unwrap();
+    holes.set_len(2 << 20).unwrap();
+    let tar = world.path("layer.tar");
+    let (from, to) = (world.scratch.path().to_str().unwrap(), tar.to_str().unwrap());
+    peers::run("tar", ["-C", from, "--format=pax", "--sparse", "-cf", to, "sparse"]).well();
+    let bytes = fs::read(&tar).unwrap();
+    assert!(bytes.len() < 1 << 20, "not a sparse member");
+    let digest = Digest::of(&bytes).to_string();
+    fs::write(world.bundle.join("blobs/sha256").join(hex(&digest)), &bytes).unwrap();
+    let layer = json!({"digest": digest, "size": bytes.len(), "compression": "none", "diff_id": digest, "tar_size": bytes.len()});
+    let bundle = world.bundle.to_str().unwrap();
+    world.image = mkimage(&["image", bundle, "--ref", NAME, "--layer", &layer.to_string()]);
+    let reference = world.root("sparse-reference");
+    world.stage(&reference, Path::new(NOWHERE)).with_result("published");
+    world.wanted = peers::tree(&reference.store());
+    let store = world.podman_store();
+    let root = world.root("root");
+    let staged = world.stage(&root, &store).with_result("published");
+    assert_eq!(actions(&staged), ["fetch"], "{}", staged.stderr);
+    assert!(staged.stderr.contains("warning: layer "), "{}", staged.stderr);
+    world.assert_same(&root, "sparse");
+}
+
+/// On a file system that can, large files share their data with those of the other store.
+#[test]
+fn data_is_shared_where_it_can_be() {
+    if peers::skipped(&TOOLS) || peers::skipped(&["mkfs.xfs", "filefrag"]) {
+        return;
+    }
+    let world = World::new();
+    world.podman_store();
+    let diff =
+        format!("overlay/{}/diff/big", peers::layer_id(&texts(&world.image, "diff_ids")[..1]));
+    let script = "cd \"$1\"; truncate -s 512M disk; mkfs.xfs -q -m reflink=1 disk; mkdir disk.d
+        if ! mount -o loop disk disk.d; then echo 'no XFS here'; exit 0; fi
+        cp -a podman root disk.d/
+        \"$2\" stage --root disk.d/root --bundle bundle --foreign-store \"$PWD/disk.d/podman\"
+        \"$2\" verify --deep --root disk.d/root
+        filefrag -v \"disk.d/root/usr/lib/containers/storage/$3\"
+        cp -a disk.d/root copied
+        umount disk.d; rm disk";
+    world.root("root");
+    let words = [world.scratch.path().to_str().unwrap(), env!("CARGO_BIN_EXE_bound-images"), &diff];
+    let start = ["--mount", "--propagation", "private", "sh", "-ec", script, "sh"];
+    let said = peers::run("unshare", start.iter().chain(&words)).well();
+    if said.stdout.contains("no XFS here") {
+        println!("skipped: needs a kernel that mounts XFS: {}", said.stderr);
+        return;
+    }
+    assert!(said.stdout.contains("3 copied, 0 B fetched"), "{said:?}");
+    assert!(said.stdout.contains("shared"), "{said:?}");
+    let copied = peers::tree(&world.path("copied/usr/lib/containers/storage"));
+    let differences = peers::differences(&world.wanted, &copied);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
 #[test]
 fn a_store_that_is_being_changed_is_waited_for() {
     if peers::skipped(&TOOLS) {
@@ -379,28 +493,16 @@ fn a_store_that_is_being_changed_is_waited_for() {
     }
     let world = World::new();
     let store = world.podman_store();
-    let lock = store.join("overlay-layers/layers.lock");
-    let hold = "import fcntl, sys\nfile = open(sys.argv[1], 'r+')\nfcntl.lockf(file, fcntl.LOCK_EX)\n\
-         print('held', flush=True)\nsys.stdin.read()\n";
-    let mut holder = Command::new("python3")
-        .args(["-c", hold])
-        .arg(&lock)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = [0; 5];
-    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut said).unwrap();
+    let holder = Holder::of(&store);
     let root = world.root("root");
     let (bundle, from) = (world.bundle.to_str().unwrap(), store.to_str().unwrap());
     let words = ["--bundle", bundle, "--foreign-store", from];
     let mut command = root.stage_command(None, &words);
     let mut stage = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     assert!(stage.try_wait().unwrap().is_none(), "the lock was not heeded");
     assert!(!root.store().exists());
-    drop(holder.stdin.take());
-    holder.wait().unwrap();
+    drop(holder);
     let output = stage.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}");

@@ -107,7 +107,7 @@ pub fn write(
     let (decoder, compression) = Decoder::new(blob).map_err(Error::Blob)?;
     let stream = Hashed::new(decoder, Limit::Room(max_size));
     let mut reader = tar::Reader::new(BufReader::with_capacity(1 << 18, stream));
-    let unpacked = unpack(&mut reader, &frame);
+    let unpacked = unpack(&mut reader, &frame, None);
     let (stream, decoder) = reader.into_source().into_inner().into_parts();
     let source = decoder.into_source().map_err(Error::Blob);
     let finished = match unpacked {
@@ -217,7 +217,7 @@ impl<'a> Frame<'a> {
         write().during(|| format!("write {}", path.display()))
     }
 
-    fn open(&self, name: &str) -> Result<OwnedFd> {
+    pub(crate) fn open(&self, name: &str) -> Result<OwnedFd> {
         let path = self.directory.join(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::open(&path, flags, Mode::empty()).during(|| format!("open {}", path.display()))
@@ -262,10 +262,12 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Unpacks a tar stream into the frame, and writes its tar-split.
+/// Unpacks a tar stream into the frame, and writes its tar-split. Content that is in `clones` is
+/// shared, not written.
 pub(crate) fn unpack<R: io::BufRead>(
     reader: &mut tar::Reader<R>,
     frame: &Frame<'_>,
+    clones: Option<&split::Clones>,
 ) -> Result<Finished> {
     let path = frame.directory.join(SPLIT);
     let writing = || format!("write {}", path.display());
@@ -285,13 +287,19 @@ pub(crate) fn unpack<R: io::BufRead>(
         };
         let mut content = unpacker.begin(&member).map_err(fault)?;
         let mut checksum = Checksum::default();
+        let start = reader.offset();
         loop {
+            let at = reader.offset();
             let piece = reader.payload()?;
             if piece.is_empty() {
                 break;
             }
             match &mut content {
                 Content::File(output) => {
+                    // With its first piece, the file that the content comes from was opened.
+                    if let Some(clones) = clones.filter(|_| at == start) {
+                        output.share(clones, at, member.size);
+                    }
                     checksum.update(piece);
                     output.write(piece).map_err(fault)?;
                 }

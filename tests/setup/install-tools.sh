@@ -33,6 +33,7 @@ test|zstd|zstd|zstd
 test|getfattr|attr|attr
 test|mkfs.ext4|e2fsprogs|e2fsprogs
 test|ostree|ostree|ostree|optional
+test|mkfs.xfs|xfsprogs|xfsprogs|optional
 test|mmdebstrap|mmdebstrap|mmdebstrap|optional
 test|docker-registry|docker-registry|-|optional
 test|containers-storage|containers-storage|-|optional

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{ForeignLayer, open_layer, open_store};
@@ -9,7 +10,7 @@ use crate::blob::{Hashed, Limit};
 use crate::build::Builder;
 use crate::error::{Error, Expected, Result, expect};
 use crate::layer::{Frame, Layer, Packed, unpack};
-use crate::split::Replay;
+use crate::split::{Clones, Replay};
 use crate::tar;
 
 /// A stream that ends when it is no longer wanted.
@@ -74,10 +75,12 @@ fn write(
     let opened = open_store(&from.store).and_then(|store| open_layer(&store, &from.id, from.size));
     let (diff, split) = opened.map_err(Error::Foreign)?;
     let frame = Frame::make(directory, ids, index, max_size)?;
-    let stream = Wanted { stream: Replay::new(BufReader::new(split), diff), cancelled };
+    let clones = Arc::new(Clones::new(frame.open("aside")?));
+    let replay = Replay::new(BufReader::new(split), diff).with_clones(Arc::clone(&clones));
+    let stream = Wanted { stream: replay, cancelled };
     let stream = Hashed::new(stream, Limit::Promised(from.size));
     let mut reader = tar::Reader::new(BufReader::with_capacity(1 << 18, stream));
-    let finished = unpack(&mut reader, &frame).map_err(|error| match error {
+    let finished = unpack(&mut reader, &frame, Some(&clones)).map_err(|error| match error {
         Error::Blob(source) => Error::Foreign(source),
         other => other,
     })?;

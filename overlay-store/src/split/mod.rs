@@ -4,10 +4,12 @@
 //! A *segment* carries raw bytes, a *file* entry stands for the content of a file below `diff/`,
 //! with its CRC-64. Podman needs it to save, push, commit and check an image.
 
+mod clones;
 mod read;
 mod replay;
 mod write;
 
+pub(crate) use clones::Clones;
 pub use read::{Entry, Reader};
 pub use replay::{Replay, replay};
 pub use write::Writer;

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use super::{Checksum, Entry, Reader};
+use super::{Checksum, Clones, Entry, Reader};
 
 /// A layer's tar stream: raw bytes from tar-split, the content of files from its tree. Files are
 /// checked against their sizes and checksums on the way; what does not fit is an error of kind
@@ -17,6 +18,9 @@ pub struct Replay<S> {
     diff: OwnedFd,
     now: Now,
     read: HashSet<Vec<u8>>,
+    /// Bytes given out so far.
+    offset: u64,
+    clones: Option<Arc<Clones>>,
 }
 
 enum Now {
@@ -28,7 +32,19 @@ enum Now {
 impl<S: Read> Replay<S> {
     /// A stream from `split` (an open tar-split file) and the tree in `diff`.
     pub fn new(split: S, diff: OwnedFd) -> Self {
-        Self { entries: Reader::new(split), diff, now: Now::Nothing, read: HashSet::new() }
+        Self {
+            entries: Reader::new(split),
+            diff,
+            now: Now::Nothing,
+            read: HashSet::new(),
+            offset: 0,
+            clones: None,
+        }
+    }
+
+    /// Clones large files before they are read, where the file system can.
+    pub(crate) fn with_clones(self, clones: Arc<Clones>) -> Self {
+        Self { clones: Some(clones), ..self }
     }
 
     /// Whether the content of the member with this cleaned path came from the tree.
@@ -50,6 +66,9 @@ impl<S: Read> Replay<S> {
                 if !self.read.insert(path) {
                     return Err(fault(&name, "tar-split speaks of it twice"));
                 }
+                let clone =
+                    self.clones.as_ref().and_then(|clones| clones.make(&file, self.offset, size));
+                let file = clone.unwrap_or(file);
                 Now::File { name, file, left: size, size, checksum: Checksum::default(), crc }
             }
         };
@@ -73,6 +92,7 @@ impl<S: Read> Read for Replay<S> {
                     let mut rest = bytes.get(*at..).unwrap_or_default();
                     let count = rest.read(buffer)?;
                     *at += count;
+                    self.offset += count as u64;
                     return Ok(count);
                 }
                 Now::File { name, file, left, size, checksum, crc } => {
@@ -84,6 +104,7 @@ impl<S: Read> Read for Replay<S> {
                     if count > 0 {
                         checksum.update(buffer.get(..count).unwrap_or_default());
                         *left -= count as u64;
+                        self.offset += count as u64;
                         return Ok(count);
                     }
                     if Some(std::mem::take(checksum).finish()) != *crc {

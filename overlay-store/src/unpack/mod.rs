@@ -27,6 +27,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
+use crate::split::Clones;
 use crate::tar::{Chunk, Kind, Member};
 use attributes::Attributes;
 pub(crate) use path::clean;
@@ -54,14 +55,24 @@ pub(crate) enum Content {
 pub(crate) struct Output {
     file: File,
     sparse: bool,
+    /// Whether it has all its content by sharing that of another file.
+    shared: bool,
     /// Data runs of a sparse file that are still to come.
     chunks: VecDeque<Chunk>,
     at: u64,
 }
 
 impl Output {
+    /// Takes all of its content, `size` bytes at `offset` in the stream, from a clone, if there is one.
+    pub(crate) fn share(&mut self, clones: &Clones, offset: u64, size: u64) {
+        self.shared = clones.give(&self.file, offset, size);
+    }
+
     /// Writes the next bytes of content, into the next data run of a sparse file.
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        if self.shared {
+            return Ok(());
+        }
         if !self.sparse {
             return self.file.write_all(bytes);
         }
@@ -175,6 +186,7 @@ impl Unpacker {
         let mut output = Output {
             file: File::from(file),
             sparse: member.sparse.is_some(),
+            shared: false,
             chunks: VecDeque::new(),
             at: 0,
         };
