@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -57,6 +58,34 @@ pub(crate) fn names(directory: &OwnedFd) -> io::Result<Vec<(Vec<u8>, bool)>> {
         out.push((name.to_vec(), is_directory));
     }
     Ok(out)
+}
+
+/// The way to a directory, which shares that of its parent: a list of millions of deep directories
+/// takes no more than their names.
+#[derive(Clone)]
+pub(crate) struct Trail(Option<Rc<(Trail, Vec<u8>)>>);
+
+impl Trail {
+    /// The directory itself that all is below of.
+    pub(crate) fn root() -> Self {
+        Self(None)
+    }
+
+    /// The way to `name` in it.
+    pub(crate) fn below(&self, name: Vec<u8>) -> Self {
+        Self(Some(Rc::new((self.clone(), name))))
+    }
+
+    /// The path, empty for the root.
+    pub(crate) fn path(&self) -> Vec<u8> {
+        let (mut here, mut names) = (self, Vec::new());
+        while let Some(step) = &here.0 {
+            names.push(step.1.as_slice());
+            here = &step.0;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
 }
 
 /// Removes `path` with all in it: a file, a link, or a directory of any depth. Nothing that is

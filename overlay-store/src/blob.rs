@@ -1,9 +1,12 @@
 //! A layer blob: its compression, told by its first bytes as Podman tells it.
 
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 use oci_digest::Hasher;
+
+use crate::budget::Share;
 
 /// How a blob is compressed; the numbers are those of containers/storage's `archive.Compression`
 /// in `layers.json`.
@@ -58,28 +61,23 @@ pub(crate) struct Hashed<R> {
 }
 
 /// How much may pass, in bytes, and whose fault more of it is.
-#[derive(Clone, Copy, Debug)]
 pub(crate) enum Limit {
     /// What the source promised.
     Promised(u64),
     /// What the disk has room for: a bomb costs no more than that.
-    Room(u64),
+    Room(Rc<Share>),
 }
 
 impl Limit {
-    fn check(self, length: u64) -> io::Result<()> {
+    /// After `count` more bytes, `length` in all.
+    fn check(&self, count: u64, length: u64) -> io::Result<()> {
         match self {
-            Self::Promised(limit) if length > limit => {
+            Self::Promised(limit) if length > *limit => {
                 let why = format!("it is larger than the {limit} bytes promised");
                 Err(io::Error::new(io::ErrorKind::FileTooLarge, why))
             }
-            Self::Room(limit) if length > limit => {
-                let why = format!(
-                    "no space: unpacked, it is larger than the {limit} bytes that are free"
-                );
-                Err(io::Error::new(io::ErrorKind::StorageFull, why))
-            }
-            Self::Promised(_) | Self::Room(_) => Ok(()),
+            Self::Promised(_) => Ok(()),
+            Self::Room(share) => share.take_bytes(count),
         }
     }
 }
@@ -105,7 +103,7 @@ impl<R: Read> Read for Hashed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(buffer)?;
         self.hasher.update(buffer.get(..count).unwrap_or_default());
-        self.limit.check(self.hasher.length())?;
+        self.limit.check(count as u64, self.hasher.length())?;
         Ok(count)
     }
 }

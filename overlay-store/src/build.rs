@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use oci_digest::Digest;
 use rustix::fs::Mode;
 
+use crate::budget::Budget;
 use crate::error::{During, Error, Expected, Result};
 use crate::files::{children, is_directory, is_file, own, remove_if_there, remove_tree};
 use crate::json::{self, ImageEntry, LayerEntry, data_file_name};
@@ -149,15 +150,19 @@ impl Builder {
         ids: &[String],
         index: usize,
         expected: &Expected,
-        max_size: u64,
+        budget: &Budget,
         blob: impl Read,
     ) -> Result<Layer> {
         let id =
             ids.get(index).ok_or_else(|| Error::Invalid(format!("no layer number {index}")))?;
         self.discard(id)?;
-        let written = layer::write(&self.layer_directory(id), ids, index, expected, max_size, blob);
-        if written.is_err() {
-            self.discard(id)?;
+        let share = budget.share();
+        let directory = self.layer_directory(id);
+        let written = layer::write_within(&directory, ids, index, expected, &share, blob);
+        // What it took is given back only once it is gone.
+        match written {
+            Ok(_) => share.keep(),
+            Err(_) => self.discard(id)?,
         }
         written
     }

@@ -13,6 +13,7 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::rc::Rc;
 
 use oci_digest::Digest;
 use rustix::fs::{Mode, OFlags};
@@ -20,6 +21,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::blob::{Compression, Decoder, Hashed, Limit};
+use crate::budget::{Budget, Share};
 use crate::error::{During, Error, Expected, Result, expect};
 use crate::split::{self, Checksum};
 use crate::tar;
@@ -89,23 +91,41 @@ pub fn verified(directory: &Path) -> Result<Option<Layer>> {
 /// Unpacks the layer number `index` of an image with the layer ids `ids` (base first) into the new
 /// directory `directory`, reading its blob from `blob`, and verifies size, digest and diff id.
 ///
-/// `max_size` bounds the uncompressed stream and the directories made, in bytes. Memory does not
-/// grow with the size of the layer; it does with the number of directories (40 bytes each).
+/// What it takes on disk is taken out of `budget`. Memory does not grow with the size of the layer;
+/// it does with the number of directories (40 bytes each), of whiteouts and of replaced files (32).
 ///
 /// # Errors
-/// Anything of [`Error`]; then the directory is left without its marker, to be removed.
+/// Anything of [`Error`]; then the directory is left without its marker, to be removed, and the
+/// budget is as it was before.
 pub fn write(
     directory: &Path,
     ids: &[String],
     index: usize,
     expected: &Expected,
-    max_size: u64,
+    budget: &Budget,
     blob: impl Read,
 ) -> Result<Layer> {
-    let frame = Frame::make(directory, ids, index, max_size)?;
+    let share = budget.share();
+    let written = write_within(directory, ids, index, expected, &share, blob);
+    if written.is_ok() {
+        share.keep();
+    }
+    written
+}
+
+/// Like [`write`], taking from `share`, which the caller keeps or gives back.
+pub(crate) fn write_within(
+    directory: &Path,
+    ids: &[String],
+    index: usize,
+    expected: &Expected,
+    share: &Rc<Share>,
+    blob: impl Read,
+) -> Result<Layer> {
+    let frame = Frame::make(directory, ids, index, share)?;
     let blob = Hashed::new(blob, Limit::Promised(expected.size));
     let (decoder, compression) = Decoder::new(blob).map_err(Error::Blob)?;
-    let stream = Hashed::new(decoder, Limit::Room(max_size));
+    let stream = Hashed::new(decoder, Limit::Room(Rc::clone(share)));
     let mut reader = tar::Reader::new(BufReader::with_capacity(1 << 18, stream));
     let unpacked = unpack(&mut reader, &frame, None);
     let (stream, decoder) = reader.into_source().into_inner().into_parts();
@@ -175,8 +195,8 @@ pub(crate) struct Frame<'a> {
     directory: &'a Path,
     id: &'a str,
     parent: Option<&'a String>,
-    /// Bytes that the layer may take on disk.
-    room: u64,
+    /// What the layer takes on disk.
+    share: &'a Rc<Share>,
 }
 
 impl<'a> Frame<'a> {
@@ -185,12 +205,12 @@ impl<'a> Frame<'a> {
         directory: &'a Path,
         ids: &'a [String],
         index: usize,
-        room: u64,
+        share: &'a Rc<Share>,
     ) -> Result<Self> {
         let (Some(id), below) = (ids.get(index), ids.get(..index).unwrap_or_default()) else {
             return Err(Error::Invalid(format!("no layer number {index}")));
         };
-        let frame = Self { directory, id, parent: below.last(), room };
+        let frame = Self { directory, id, parent: below.last(), share };
         for name in ["", "diff", "aside", "empty", "work", "merged"] {
             let path = directory.join(name);
             fs::DirBuilder::new()
@@ -278,8 +298,10 @@ pub(crate) fn unpack<R: io::BufRead>(
         .open(&path)
         .during(writing)?;
     let mut split = split::Writer::new(BufWriter::with_capacity(1 << 16, file));
-    let mut unpacker = Unpacker::new(frame.open("diff")?, frame.open("aside")?, frame.room);
-    while let Some(member) = reader.member()? {
+    let share = Rc::clone(frame.share);
+    let mut unpacker = Unpacker::new(frame.open("diff")?, frame.open("aside")?, share);
+    let mut last: Option<Vec<u8>> = None;
+    while let Some(member) = reader.member().map_err(|error| error.at(&after(last.as_deref())))? {
         split.segment(&reader.take_raw()).during(writing)?;
         let fault = |source| Error::Member {
             name: String::from_utf8_lossy(&member.name).into_owned(),
@@ -290,7 +312,9 @@ pub(crate) fn unpack<R: io::BufRead>(
         let start = reader.offset();
         loop {
             let at = reader.offset();
-            let piece = reader.payload()?;
+            let piece = reader
+                .payload()
+                .map_err(|error| error.at(&format!("in {}", shown(&member.name))))?;
             if piece.is_empty() {
                 break;
             }
@@ -315,10 +339,11 @@ pub(crate) fn unpack<R: io::BufRead>(
         let size = if matches!(content, Content::File(_)) { member.size } else { 0 };
         split.file(&member.name, size, checksum.finish()).during(writing)?;
         unpacker.end(&member, content).map_err(fault)?;
+        last = Some(member.name);
     }
     split.segment(&reader.take_raw()).during(writing)?;
     loop {
-        let piece = reader.rest()?;
+        let piece = reader.rest().map_err(|error| error.at("after the last member"))?;
         if piece.is_empty() {
             break;
         }
@@ -330,9 +355,18 @@ pub(crate) fn unpack<R: io::BufRead>(
     let finished =
         unpacker.finish().during(|| format!("set times in {}", frame.directory.display()))?;
     if let Some(replaced) = &finished.replaced {
-        rewrite(frame.directory, replaced).during(writing)?;
+        rewrite(frame, replaced).during(writing)?;
     }
     Ok(finished)
+}
+
+/// A member's name as text.
+fn shown(name: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(name))
+}
+
+fn after(last: Option<&[u8]>) -> String {
+    last.map(|name| format!("after {}", shown(name))).unwrap_or_default()
 }
 
 fn flush(split: split::Writer<BufWriter<File>>) -> io::Result<()> {
@@ -343,7 +377,8 @@ fn flush(split: split::Writer<BufWriter<File>>) -> io::Result<()> {
 /// Writes tar-split again for a layer whose members replaced each other: at replay no name may
 /// stand for two contents, nor come twice, so what was replaced is kept raw, and members without
 /// content (which need no entry) have none.
-fn rewrite(directory: &Path, replaced: &Replaced) -> io::Result<()> {
+fn rewrite(frame: &Frame<'_>, replaced: &Replaced) -> io::Result<()> {
+    let directory = frame.directory;
     let (old, new) = (directory.join(SPLIT), directory.join("tar-split.new"));
     let mut entries = split::Reader::new(File::open(&old)?);
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
@@ -363,6 +398,7 @@ fn rewrite(directory: &Path, replaced: &Replaced) -> io::Result<()> {
                     Some(file) => file,
                     None => in_place(directory, &path)?,
                 };
+                frame.share.take_bytes(size)?;
                 copy_raw(&mut file, size, &mut out)?;
             }
         }

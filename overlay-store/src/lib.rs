@@ -18,6 +18,7 @@
 
 mod below;
 mod blob;
+mod budget;
 mod build;
 mod check;
 mod deep;
@@ -36,6 +37,7 @@ pub mod tar;
 mod time;
 mod unpack;
 
+pub use budget::Budget;
 pub use build::{Builder, Image};
 pub use check::{Damage, check};
 pub use deep::check_deep;

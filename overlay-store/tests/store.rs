@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use oci_digest::Digest;
 use overlay_store::{Builder, Expected, Image, Occupant, Store, check, occupant, publish, user_of};
-use support::{Header, MAX, Place, Tar, skip_without_root};
+use support::{Header, Place, Tar, budget, skip_without_root};
 
 /// Two images over one base layer.
 fn build(builder: &Builder) -> Vec<Image> {
@@ -37,7 +37,7 @@ fn build(builder: &Builder) -> Vec<Image> {
                     size: tar.len() as u64,
                     diff_id: Digest::of(tar),
                 };
-                builder.write_layer(&ids, index, &expected, MAX, tar.as_slice()).unwrap();
+                builder.write_layer(&ids, index, &expected, &budget(), tar.as_slice()).unwrap();
             }
         }
         images.push(Image {

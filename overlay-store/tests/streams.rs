@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use std::io::{Read, Write};
 
 use oci_digest::Digest;
-use overlay_store::{Expected, tar};
+use overlay_store::{Budget, Expected, tar};
 use support::{Header, Place, Tar, skip_without_root};
 
 #[derive(Clone, Debug)]
@@ -222,9 +222,12 @@ fn bombs_are_stopped() {
         Expected { blob: Digest::of(&blob), size: blob.len() as u64, diff_id: Digest::of(b"") };
     let place = Place::new();
     let ids = overlay_store::id::layer_ids(&[expected.diff_id]);
+    let budget = Budget::new(1 << 20, 100);
     let error =
-        overlay_store::write_layer(&place.path(), &ids, 0, &expected, 1 << 20, blob.as_slice())
-            .unwrap_err();
-    assert!(error.to_string().contains("larger than the 1048576 bytes that are free"), "{error}");
+        overlay_store::write_layer(&place.path(), &ids, 0, &expected, &budget, blob.as_slice())
+            .unwrap_err()
+            .to_string();
+    assert!(error.contains("more than the 1048576 bytes that are free, in \"zeros\""), "{error}");
+    assert_eq!(budget.bytes(), 1 << 20, "what failed gives back what it took");
     assert!(place.diff().join("zeros").metadata().unwrap().len() <= 2 << 20);
 }

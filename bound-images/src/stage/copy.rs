@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use oci_digest::Digest;
-use overlay_store::{Builder, Foreign};
+use overlay_store::{Budget, Builder, Foreign};
 
 use super::{LayerPlan, Plan, StageError};
 use crate::settings::StageSettings;
@@ -65,15 +65,16 @@ pub(super) async fn layer(
     layer: &LayerPlan,
     ids: &[String],
     builder: &Builder,
-    max_size: u64,
+    budget: &Budget,
 ) -> anyhow::Result<overlay_store::Result<bool>> {
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = Cancel(Arc::clone(&cancelled));
     let (layer, ids, builder) = (layer.clone(), ids.to_vec(), builder.clone());
+    let budget = budget.clone();
     let copying = tokio::task::spawn_blocking(move || {
         for from in &layer.copies {
             let expected = layer.expected();
-            match builder.copy_layer(&ids, layer.index, &expected, max_size, from, &cancelled) {
+            match builder.copy_layer(&ids, layer.index, &expected, &budget, from, &cancelled) {
                 Ok(_) => return Ok(true),
                 Err(error) if error.is_source_fault() => log::warn!(
                     "layer {} is not copied from {}: {error}",

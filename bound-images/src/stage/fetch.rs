@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use overlay_store::{Builder, Expected};
+use overlay_store::{Budget, Builder, Expected};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -22,13 +22,13 @@ const PIECES: usize = 4;
 /// had to be fetched instead. When one fails, the others still complete: the next attempt has less
 /// to do.
 ///
-/// `max_size` bounds what one layer may grow to, in bytes.
+/// `budget` bounds what all of them take on disk together.
 pub(super) async fn layers(
     settings: &StageSettings,
     plan: &mut Plan,
     answers: &Answers,
     builder: &Builder,
-    max_size: u64,
+    budget: &Budget,
     source: Arc<Source>,
     observer: &Observer,
 ) -> Result<(), StageError> {
@@ -47,7 +47,7 @@ pub(super) async fn layers(
                 image: Arc::clone(&answer.image),
                 ids: answer.ids.clone(),
                 builder: builder.clone(),
-                max_size,
+                budget: budget.clone(),
             };
             running.spawn(async move {
                 let result = job.run(&layer).await;
@@ -86,14 +86,14 @@ struct Job {
     image: Arc<ImageBytes>,
     ids: Vec<String>,
     builder: Builder,
-    max_size: u64,
+    budget: Budget,
 }
 
 impl Job {
     /// Gets the layer, and says how.
     async fn run(self, layer: &LayerPlan) -> Result<Action, Failure> {
         if layer.action == Action::Copy {
-            match copy::layer(layer, &self.ids, &self.builder, self.max_size).await {
+            match copy::layer(layer, &self.ids, &self.builder, &self.budget).await {
                 Ok(Ok(true)) => return Ok(Action::Copy),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => return Err(Failure::Store(error)),
@@ -107,11 +107,11 @@ impl Job {
         let Some(blob) = self.image.layers.get(layer.index) else { return Ok(()) };
         let expected = Expected { blob: blob.digest, size: blob.size, diff_id: blob.diff_id };
         let (sender, receiver) = mpsc::channel(PIECES);
-        let (index, max_size) = (layer.index, self.max_size);
+        let (index, budget) = (layer.index, self.budget);
         let (ids, builder) = (self.ids, self.builder);
         let unpacking = tokio::task::spawn_blocking(move || {
             let pieces = Pieces { receiver, piece: Vec::new(), at: 0 };
-            builder.write_layer(&ids, index, &expected, max_size, pieces)
+            builder.write_layer(&ids, index, &expected, &budget, pieces)
         });
         let (sent, written) =
             tokio::join!(self.source.layer(&self.request, &self.image, blob, sender), unpacking);

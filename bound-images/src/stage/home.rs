@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use binding::{Record, Root};
-use overlay_store::Builder;
+use overlay_store::{Budget, Builder};
 use rustix::fs::StatVfsMountFlags;
 
 use super::neighbour::Neighbour;
@@ -96,15 +96,15 @@ impl Home {
         }
     }
 
-    /// Bytes that are free for us.
-    pub(super) fn available(&self) -> u64 {
-        rustix::fs::statvfs(self.ground())
-            .map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+    /// What is free for us now.
+    pub(super) fn budget(&self) -> Result<Budget, StageError> {
+        let ground = self.ground();
+        Ok(Budget::free_at(ground).with_context(|| format!("cannot look at {}", ground.display()))?)
     }
 
     pub(super) fn require_space(&self, plan: &Plan) -> Result<(), StageError> {
         let needed = plan.bytes_to_fetch().saturating_mul(GROWTH);
-        let available = self.available();
+        let available = self.budget()?.bytes();
         if needed <= available {
             return Ok(());
         }

@@ -302,13 +302,13 @@ impl Stage<'_> {
         (self.observer)(Event::Planned(&plan));
         self.home.require_space(&plan)?;
         self.link_layers(&mut plan, &work.builder)?;
-        let (room, source) = (self.home.available(), Arc::clone(&self.source));
+        let (budget, source) = (self.home.budget()?, Arc::clone(&self.source));
         let fetched = fetch::layers(
             self.settings,
             &mut plan,
             &answers,
             &work.builder,
-            room,
+            &budget,
             source,
             self.observer,
         )

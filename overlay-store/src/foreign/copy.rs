@@ -2,11 +2,13 @@
 
 use std::io::{self, BufReader, Read};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{ForeignLayer, open_layer, open_store};
 use crate::blob::{Hashed, Limit};
+use crate::budget::{Budget, Share};
 use crate::build::Builder;
 use crate::error::{Error, Expected, Result, expect};
 use crate::layer::{Frame, Layer, Packed, unpack};
@@ -40,7 +42,7 @@ impl Builder {
         ids: &[String],
         index: usize,
         expected: &Expected,
-        max_size: u64,
+        budget: &Budget,
         from: &ForeignLayer,
         cancelled: &AtomicBool,
     ) -> Result<Layer> {
@@ -48,9 +50,12 @@ impl Builder {
             ids.get(index).ok_or_else(|| Error::Invalid(format!("no layer number {index}")))?;
         self.discard(id)?;
         let directory = self.layer_directory(id);
-        let written = write(&directory, ids, index, expected, max_size, from, cancelled);
-        if written.is_err() {
-            self.discard(id)?;
+        let share = budget.share();
+        let written = write(&directory, ids, index, expected, &share, from, cancelled);
+        match &written {
+            Ok(_) => share.keep(),
+            // The share is given back after its files are gone.
+            Err(_) => self.discard(id)?,
         }
         written
     }
@@ -63,18 +68,15 @@ fn write(
     ids: &[String],
     index: usize,
     expected: &Expected,
-    max_size: u64,
+    share: &Rc<Share>,
     from: &ForeignLayer,
     cancelled: &AtomicBool,
 ) -> Result<Layer> {
-    if from.size > max_size {
-        // Only the other store says so: it is for the fetched bytes to find the disk too small.
-        let why = format!("it says that it has {} bytes, {max_size} are free", from.size);
-        return Err(Error::Foreign(io::Error::other(why)));
-    }
+    // Only the other store says so: it is for the fetched bytes to find the disk too small.
+    share.take_bytes(from.size).map_err(Error::Foreign)?;
     let opened = open_store(&from.store).and_then(|store| open_layer(&store, &from.id, from.size));
     let (diff, split) = opened.map_err(Error::Foreign)?;
-    let frame = Frame::make(directory, ids, index, max_size)?;
+    let frame = Frame::make(directory, ids, index, share)?;
     let clones = Arc::new(Clones::new(frame.open("aside")?));
     let replay = Replay::new(BufReader::new(split), diff).with_clones(Arc::clone(&clones));
     let stream = Wanted { stream: replay, cancelled };

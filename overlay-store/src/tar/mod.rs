@@ -106,6 +106,24 @@ impl fmt::Display for Error {
     }
 }
 
+impl Error {
+    /// The same fault, with the member where it was met: `in "NAME"`, say, or nothing.
+    pub(crate) fn at(self, place: &str) -> Self {
+        match self {
+            Self::Io(error) => {
+                Self::Io(io::Error::new(error.kind(), format!("{error}{}", clause(place))))
+            }
+            Self::Malformed { offset, why } => {
+                Self::Malformed { offset, why: format!("{why}{}", clause(place)) }
+            }
+        }
+    }
+}
+
+fn clause(place: &str) -> String {
+    if place.is_empty() { String::new() } else { format!(", {place}") }
+}
+
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {

@@ -23,14 +23,17 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
 use rustix::io::Errno;
 
+use crate::budget::{Cost, Share};
 use crate::split::Clones;
 use crate::tar::{Chunk, Kind, Member};
 use attributes::Attributes;
 pub(crate) use path::clean;
+use path::{Key, key};
 pub(crate) use replaced::Replaced;
 use scope::{Parent, Scope};
 
@@ -102,21 +105,23 @@ impl Output {
 pub(crate) struct Unpacker {
     scope: Scope,
     replaced: Replaced,
+    share: Rc<Share>,
     /// Owners and groups of all members but whiteouts: `--userns=auto` sizes its map by them.
     pub(crate) uids: BTreeSet<u32>,
     pub(crate) gids: BTreeSet<u32>,
     /// Names of members that leave nothing under their own name.
-    nameless: HashSet<Vec<u8>>,
+    nameless: HashSet<Key>,
     /// Whether a member met something that an earlier one made, or its name came twice.
     irregular: bool,
 }
 
 impl Unpacker {
     /// Unpacks into `diff`, an empty directory; replaced files are kept in `aside`, another one.
-    /// `room` bounds what directories take on disk, in bytes.
-    pub(crate) fn new(diff: OwnedFd, aside: OwnedFd, room: u64) -> Self {
+    /// What the tree takes on disk beside the bytes of the stream is taken from `share`.
+    pub(crate) fn new(diff: OwnedFd, aside: OwnedFd, share: Rc<Share>) -> Self {
         Self {
-            scope: Scope::new(diff, room),
+            scope: Scope::new(diff, Rc::clone(&share)),
+            share,
             replaced: Replaced::new(aside),
             uids: BTreeSet::new(),
             gids: BTreeSet::new(),
@@ -130,8 +135,13 @@ impl Unpacker {
         let path = clean(&member.name)?;
         let (directory, base) = path::split(&path);
         // Replay takes no name twice, also where nothing on disk shows that it was there before.
-        if (base.is_empty() || base.starts_with(WHITEOUT)) && !self.nameless.insert(path.clone()) {
+        if (base.is_empty() || base.starts_with(WHITEOUT)) && !self.nameless.insert(key(&path)) {
             self.irregular = true;
+        }
+        if base.starts_with(WHITEOUT) || base.is_empty() {
+            self.share.take(Cost::WHITEOUT)?;
+        } else {
+            self.share.take(Cost::of(member))?;
         }
         if base.starts_with(WHITEOUT) && base != OPAQUE {
             self.whiteout(directory, base, member)?;
@@ -152,9 +162,7 @@ impl Unpacker {
     }
 
     fn make(&mut self, parent: &Parent, base: &[u8], member: &Member) -> io::Result<Content> {
-        if member.kind == Kind::Directory {
-            self.scope.take_room()?;
-        }
+        path::require_short(&parent.path, base)?;
         let made = self.replacing(parent, base, member.kind, |fd| match member.kind {
             Kind::Regular => {
                 let flags = OFlags::WRONLY
@@ -193,9 +201,12 @@ impl Unpacker {
         if let Some(map) = &member.sparse {
             output.file.set_len(map.real_size)?;
             output.chunks.extend(map.chunks.iter().copied());
+            // tar-split has the bytes once more.
+            self.share.take_bytes(member.size)?;
             return Ok(Content::RawFile(output));
         }
         if parent.through_link || path::has_dots(&member.name) || member.size == 0 {
+            self.share.take_bytes(member.size)?;
             return Ok(Content::RawFile(output));
         }
         Ok(Content::File(output))

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use oci_digest::Digest;
+
 /// The longest path, in bytes, that the kernel opens in one call (`PATH_MAX` less the NUL).
 const MAX_PATH: usize = 4095;
 
@@ -30,6 +32,27 @@ pub(crate) fn clean(name: &[u8]) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     Ok(path)
+}
+
+/// A path of fixed size, to be compared only: layers can hold millions of long ones.
+pub(super) type Key = [u8; 32];
+
+/// The key of a cleaned path: a digest, so that nobody can make two paths meet.
+pub(super) fn key(path: &[u8]) -> Key {
+    *Digest::of(path).bytes()
+}
+
+/// Refuses a name that a symbolic link leads so deep that the kernel cannot open it any more.
+///
+/// # Errors
+/// When the whole path is too long.
+pub(super) fn require_short(directory: &[u8], base: &[u8]) -> io::Result<()> {
+    let length = directory.len() + 1 + base.len();
+    if length <= MAX_PATH {
+        return Ok(());
+    }
+    let why = format!("links lead it to a path of {length} bytes, {MAX_PATH} are possible");
+    Err(io::Error::new(io::ErrorKind::InvalidData, why))
 }
 
 /// Whether a name has `..` in it: on disk it may mean another file than its cleaned form.

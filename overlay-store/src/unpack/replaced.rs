@@ -3,7 +3,7 @@
 //! The stream has their bytes, the tree no longer does, and one name cannot stand for two contents
 //! in tar-split. So they are moved aside until the tar-split is written again with their bytes.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -11,14 +11,14 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use crate::below::{self, DIRECTORY, STRICT};
+use super::path::{Key, key};
+use crate::below::{self, DIRECTORY, STRICT, Trail};
 use crate::split::Checksum;
 
 pub(crate) struct Replaced {
     aside: OwnedFd,
     /// Cleaned path, size and checksum -> name in `aside`.
-    files: BTreeMap<(Vec<u8>, u64, u64), String>,
-    paths: BTreeSet<Vec<u8>>,
+    files: BTreeMap<(Key, u64, u64), u64>,
     count: u64,
     /// Inodes of files whose bytes tar-split holds already.
     raw: HashSet<u64>,
@@ -26,13 +26,7 @@ pub(crate) struct Replaced {
 
 impl Replaced {
     pub(super) fn new(aside: OwnedFd) -> Self {
-        Self {
-            aside,
-            files: BTreeMap::new(),
-            paths: BTreeSet::new(),
-            count: 0,
-            raw: HashSet::new(),
-        }
+        Self { aside, files: BTreeMap::new(), count: 0, raw: HashSet::new() }
     }
 
     /// Remembers that the bytes of `file` are in tar-split.
@@ -50,11 +44,9 @@ impl Replaced {
             FileType::Directory => self.remove_directory(parent, base, path),
             FileType::RegularFile if stat.st_size > 0 && !self.raw.contains(&stat.st_ino) => {
                 self.count += 1;
-                let name = self.count.to_string();
-                rustix::fs::renameat(parent, base, &self.aside, name.as_str())?;
-                let (size, crc) = checksum(&mut self.open(&name)?)?;
-                self.files.insert((path.to_vec(), size, crc), name);
-                self.paths.insert(path.to_vec());
+                rustix::fs::renameat(parent, base, &self.aside, self.count.to_string())?;
+                let (size, crc) = checksum(&mut self.open(self.count)?)?;
+                self.files.insert((key(path), size, crc), self.count);
                 Ok(())
             }
             _ => {
@@ -70,39 +62,42 @@ impl Replaced {
     fn remove_directory(&mut self, parent: &OwnedFd, base: &[u8], path: &[u8]) -> io::Result<()> {
         let fd = rustix::fs::openat(parent, base, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
         // Directories in the order they were met: children after parents, so removed in reverse.
-        let mut found: Vec<Vec<u8>> = vec![Vec::new()];
+        let mut found = vec![Trail::root()];
         let mut at = 0;
-        while let Some(directory) = found.get(at).cloned() {
+        while let Some(trail) = found.get(at).cloned() {
             at += 1;
+            let directory = trail.path();
             let here = below::open(&fd, &directory, DIRECTORY, STRICT)?;
             for (name, is_directory) in below::names(&here)? {
-                let full = super::path::join(&directory, &name);
                 if is_directory {
-                    found.push(full);
+                    found.push(trail.below(name));
                 } else {
+                    let full = super::path::join(&directory, &name);
                     self.remove(&here, &name, &super::path::join(path, &full))?;
                 }
             }
         }
         for directory in found.iter().skip(1).rev() {
-            rustix::fs::unlinkat(&fd, directory.as_slice(), AtFlags::REMOVEDIR)?;
+            rustix::fs::unlinkat(&fd, directory.path(), AtFlags::REMOVEDIR)?;
         }
         Ok(rustix::fs::unlinkat(parent, base, AtFlags::REMOVEDIR)?)
     }
 
     /// Whether `path` named a file that was replaced.
     pub(crate) fn has(&self, path: &[u8]) -> bool {
-        self.paths.contains(path)
+        let all = (key(path), 0, 0)..=(key(path), u64::MAX, u64::MAX);
+        self.files.range(all).next().is_some()
     }
 
     /// The replaced file `path` that had this size and checksum; none when it is still in place.
     pub(crate) fn find(&self, path: &[u8], size: u64, crc: u64) -> io::Result<Option<File>> {
-        self.files.get(&(path.to_vec(), size, crc)).map(|name| self.open(name)).transpose()
+        self.files.get(&(key(path), size, crc)).map(|name| self.open(*name)).transpose()
     }
 
-    fn open(&self, name: &str) -> io::Result<File> {
+    fn open(&self, name: u64) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&self.aside, name, flags, Mode::empty()).map(File::from)?)
+        Ok(rustix::fs::openat(&self.aside, name.to_string(), flags, Mode::empty())
+            .map(File::from)?)
     }
 }
 

@@ -10,7 +10,8 @@ use rustix::fs::{FileType, Mode, OFlags, Timestamps, XattrFlags};
 use rustix::io::Errno;
 
 use super::{OPAQUE_XATTR, attributes, path};
-use crate::below::{self, DIRECTORY, INSIDE, STRICT};
+use crate::below::{self, DIRECTORY, INSIDE, STRICT, Trail};
+use crate::budget::{Cost, Share};
 
 /// An open directory of the layer.
 #[derive(Clone)]
@@ -46,16 +47,13 @@ pub(super) struct Scope {
     last: Option<(Vec<u8>, Parent)>,
     /// Times of directories by inode; one that is not here was never described and gets 1970.
     times: HashMap<u64, Timestamps>,
-    /// Bytes that directories may still take.
-    room: u64,
+    /// What the layer takes on disk.
+    share: Rc<Share>,
 }
 
-/// What a directory takes on disk, in bytes.
-const DIRECTORY_SIZE: u64 = 4096;
-
 impl Scope {
-    pub(super) fn new(root: OwnedFd, room: u64) -> Self {
-        Self { root: Rc::new(root), last: None, times: HashMap::new(), room }
+    pub(super) fn new(root: OwnedFd, share: Rc<Share>) -> Self {
+        Self { root: Rc::new(root), last: None, times: HashMap::new(), share }
     }
 
     /// Drops what is remembered of open directories: one of them may be going away.
@@ -153,7 +151,8 @@ impl Scope {
     }
 
     fn make_one(&mut self, parent: &Parent, base: &[u8]) -> io::Result<Parent> {
-        self.take_room()?;
+        path::require_short(&parent.path, base)?;
+        self.share.take(Cost::DIRECTORY)?;
         rustix::fs::mkdirat(&*parent.fd, base, Mode::RWXU).map_err(|error| match error {
             Errno::EXIST => io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -166,15 +165,6 @@ impl Scope {
         // A directory that was removed may have had this inode.
         self.times.remove(&rustix::fs::fstat(&*made.fd)?.st_ino);
         Ok(made)
-    }
-
-    /// Counts a directory that is being made.
-    pub(super) fn take_room(&mut self) -> io::Result<()> {
-        let left = self.room.checked_sub(DIRECTORY_SIZE);
-        self.room = left.ok_or_else(|| {
-            io::Error::new(io::ErrorKind::StorageFull, "no space for its directories")
-        })?;
-        Ok(())
     }
 
     /// Marks `base` in `parent` (or `parent` itself, for an empty `base`) as hiding lower layers.
@@ -202,12 +192,13 @@ impl Scope {
 
     /// Sets the times of all directories.
     pub(super) fn set_times(&self) -> io::Result<()> {
-        let mut todo: Vec<Vec<u8>> = vec![Vec::new()];
-        while let Some(path) = todo.pop() {
+        let mut todo = vec![Trail::root()];
+        while let Some(here) = todo.pop() {
+            let path = here.path();
             let fd = below::open(&*self.root, &path, DIRECTORY, STRICT)?;
             for (name, is_directory) in below::names(&fd)? {
                 if is_directory {
-                    todo.push(path::join(&path, &name));
+                    todo.push(here.below(name));
                 }
             }
             if !path.is_empty() {

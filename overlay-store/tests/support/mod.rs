@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use oci_digest::Digest;
-use overlay_store::{Error, Expected, Layer};
+use overlay_store::{Budget, Error, Expected, Layer};
 
 /// Bytes of a tar stream in the making.
 #[derive(Default, Clone)]
@@ -146,6 +146,11 @@ pub struct Place {
 
 pub const MAX: u64 = 1 << 32;
 
+/// More than any test needs, but for those of budgets.
+pub fn budget() -> Budget {
+    Budget::new(MAX, 1 << 22)
+}
+
 impl Place {
     /// Below `target/`, since /tmp may lack trusted.* attributes.
     pub fn new() -> Self {
@@ -167,7 +172,7 @@ impl Place {
     }
     pub fn unpack_as(&self, blob: &[u8], expected: &Expected) -> Result<Layer, Error> {
         let ids = overlay_store::id::layer_ids(&[expected.diff_id]);
-        overlay_store::write_layer(&self.path(), &ids, 0, expected, MAX, blob)
+        overlay_store::write_layer(&self.path(), &ids, 0, expected, &budget(), blob)
     }
     /// Names that tar-split speaks of, cleaned as Podman cleans them.
     pub fn split_names(&self) -> Vec<String> {
@@ -207,7 +212,7 @@ pub fn store_of(directory: &Path, layers: &[&[u8]]) -> Result<overlay_store::Sto
     for (index, tar) in layers.iter().enumerate() {
         let expected =
             Expected { blob: diff_ids[index], size: tar.len() as u64, diff_id: diff_ids[index] };
-        builder.write_layer(&ids, index, &expected, MAX, *tar)?;
+        builder.write_layer(&ids, index, &expected, &budget(), *tar)?;
     }
     let image = overlay_store::Image {
         names: vec!["registry.test/image:1".to_owned()],
