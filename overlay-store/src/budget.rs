@@ -152,6 +152,9 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
+    /// What each layer has beside its tree: five directories, its files, the two forms of
+    /// tar-split, the short name.
+    pub(crate) const FRAME: Self = Self { inodes: 12, bytes: 12 * BLOCK };
     /// A directory.
     pub(crate) const DIRECTORY: Self = Self { inodes: 1, bytes: BLOCK };
     /// What hides something, or leaves nothing under its own name.

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::blob::{Compression, Decoder, Hashed, Limit};
-use crate::budget::{Budget, Share};
+use crate::budget::{Budget, Cost, Share};
 use crate::error::{During, Error, Expected, Result, expect};
 use crate::split::{self, Checksum};
 use crate::tar;
@@ -211,6 +211,7 @@ impl<'a> Frame<'a> {
             return Err(Error::Invalid(format!("no layer number {index}")));
         };
         let frame = Self { directory, id, parent: below.last(), share };
+        share.take(Cost::FRAME).during(|| format!("make {}", directory.display()))?;
         for name in ["", "diff", "aside", "empty", "work", "merged"] {
             let path = directory.join(name);
             fs::DirBuilder::new()

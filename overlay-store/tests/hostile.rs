@@ -404,14 +404,9 @@ fn a_million_empty_files() {
     let builder = Builder::open(&place.path().join("store")).unwrap();
     let ids = overlay_store::id::layer_ids(&[diff_id]);
     let expected = Expected { blob: Digest::of(&blob), size: blob.len() as u64, diff_id };
-    let budget = Budget::new(8 << 30, 999_999);
-    let error = builder.write_layer(&ids, 0, &expected, &budget, blob.as_slice()).unwrap_err();
-    assert!(error.to_string().contains("more than the 999999 inodes that are free"), "{error}");
-    println!("refused {:?}", started.elapsed());
     let budget = Budget::new(8 << 30, 1_000_100);
     builder.write_layer(&ids, 0, &expected, &budget, blob.as_slice()).unwrap();
     assert!(budget.inodes() < 100);
-    say_peak();
     println!("unpacked {:?}", started.elapsed());
     let proved = builder.proved_layer(&ids, 0, diff_id).unwrap();
     assert!(proved.is_some(), "the deep check is content");

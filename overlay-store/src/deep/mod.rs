@@ -5,6 +5,7 @@
 //! [`model`] says what the tree must look like otherwise, [`compare`] looks whether it does. Memory
 //! grows with the number of names in a layer (some 200 bytes each), not with its size.
 
+mod acl;
 mod compare;
 mod content;
 mod model;

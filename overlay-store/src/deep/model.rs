@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::acl;
 use super::content::Expected;
 use crate::tar::{Kind, Member, Time};
 use crate::unpack::{OPAQUE, OPAQUE_XATTR, WHITEOUT, clean};
@@ -71,6 +72,19 @@ impl Node {
         }
         for (name, value) in member.xattrs.iter().filter(|(name, _)| name != b"security.selinux") {
             self.xattrs.insert(name.clone(), value.clone());
+        }
+        self.apply_acl();
+    }
+
+    /// A list of who may do what is a part of the mode, and the other way round.
+    fn apply_acl(&mut self) {
+        let Some(list) = self.xattrs.get(acl::ACCESS).filter(|_| self.kind != Kind::Symlink) else {
+            return;
+        };
+        let (mode, kept) = acl::applied(list, self.mode);
+        self.mode = mode;
+        if !kept {
+            self.xattrs.remove(acl::ACCESS);
         }
     }
 

@@ -12,6 +12,9 @@ use crate::tar::{Kind, Member, Time};
 
 pub(super) use crate::time::EPOCH as ZERO;
 
+/// The list that what is made in a directory inherits (`acl(5)`).
+pub(super) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+
 pub(super) struct Attributes<'a> {
     member: &'a Member,
     times: Timestamps,
@@ -110,6 +113,18 @@ fn set(name: &[u8], result: Result<(), Errno>) -> io::Result<()> {
             Err(io::Error::new(error.kind(), format!("extended attribute {name}: {error}")))
         }
     }
+}
+
+/// Takes away the access control lists that `base` in `parent`, just made, has from its directory.
+pub(super) fn disinherit(parent: &OwnedFd, base: &[u8]) -> io::Result<()> {
+    let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), base].concat();
+    for name in [&b"system.posix_acl_access"[..], DEFAULT_ACL] {
+        match rustix::fs::lremovexattr(path.as_slice(), name) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn zero_time(parent: &OwnedFd, base: &[u8]) -> io::Result<()> {

@@ -226,7 +226,11 @@ impl Unpacker {
         }
         match make(&parent.fd) {
             Err(Errno::EXIST) => {}
-            other => return Ok(other?),
+            other => {
+                let made = other?;
+                self.scope.made(parent, base)?;
+                return Ok(made);
+            }
         }
         self.irregular = true;
         let there = scope::kind(&parent.fd, base)?;
@@ -235,6 +239,7 @@ impl Unpacker {
         }
         self.remove(parent, base)?;
         let made = make(&parent.fd)?;
+        self.scope.made(parent, base)?;
         if kind == Kind::Directory && there.is_whiteout {
             self.scope.make_opaque(parent, base)?;
         }
@@ -291,6 +296,7 @@ impl Unpacker {
         };
         match node(&parent.fd, hidden, FileType::CharacterDevice, (0, 0)) {
             Ok(()) => {
+                self.scope.made(&parent, hidden)?;
                 rustix::fs::chownat(
                     &parent.fd,
                     hidden,
@@ -328,6 +334,9 @@ impl Unpacker {
                 let parent = self.scope.parent(directory)?;
                 attributes.apply_to_name(&parent.fd, base, member.kind)?;
                 if member.kind == Kind::Directory {
+                    if member.xattrs.iter().any(|(name, _)| name == attributes::DEFAULT_ACL) {
+                        self.scope.inherits();
+                    }
                     self.scope.set_time_later(&parent, base, attributes.times())?;
                 }
                 Ok(())

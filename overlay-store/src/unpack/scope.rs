@@ -47,13 +47,16 @@ pub(super) struct Scope {
     last: Option<(Vec<u8>, Parent)>,
     /// Times of directories by inode; one that is not here was never described and gets 1970.
     times: HashMap<u64, Timestamps>,
+    /// Whether a directory of the layer has something to inherit: the layer alone says what its
+    /// members have.
+    inherits: bool,
     /// What the layer takes on disk.
     share: Rc<Share>,
 }
 
 impl Scope {
     pub(super) fn new(root: OwnedFd, share: Rc<Share>) -> Self {
-        Self { root: Rc::new(root), last: None, times: HashMap::new(), share }
+        Self { root: Rc::new(root), last: None, times: HashMap::new(), inherits: false, share }
     }
 
     /// Drops what is remembered of open directories: one of them may be going away.
@@ -160,11 +163,22 @@ impl Scope {
             ),
             error => error.into(),
         })?;
+        self.made(parent, base)?;
         let made = self.step(parent, base)?;
         rustix::fs::fchmod(&*made.fd, Mode::from_raw_mode(0o755))?;
         // A directory that was removed may have had this inode.
         self.times.remove(&rustix::fs::fstat(&*made.fd)?.st_ino);
         Ok(made)
+    }
+
+    /// After `base` was made in `parent`.
+    pub(super) fn made(&self, parent: &Parent, base: &[u8]) -> io::Result<()> {
+        if self.inherits { attributes::disinherit(&parent.fd, base) } else { Ok(()) }
+    }
+
+    /// From now on, what is made may inherit.
+    pub(super) fn inherits(&mut self) {
+        self.inherits = true;
     }
 
     /// Marks `base` in `parent` (or `parent` itself, for an empty `base`) as hiding lower layers.
