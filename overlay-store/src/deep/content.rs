@@ -27,6 +27,7 @@ impl Content {
     pub(super) fn begin(member: &Member) -> Self {
         let (size, chunks) = match &member.sparse {
             Some(map) => (map.real_size, map.chunks.clone()),
+            None if member.size == 0 => (0, Vec::new()),
             None => (member.size, vec![Chunk { offset: 0, length: member.size }]),
         };
         Self {

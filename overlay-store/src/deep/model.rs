@@ -27,7 +27,7 @@ pub(super) struct Node {
     /// Names that it has.
     pub(super) names: u64,
     /// Content that the stream's digest does not prove.
-    pub(super) content: Option<Expected>,
+    pub(super) content: Option<Box<Expected>>,
 }
 
 /// The tree: paths to inodes. The root is not in it: no member changes it.
@@ -176,7 +176,7 @@ impl Model {
         node.describe(member);
         node.link.clone_from(&member.link);
         node.device = member.device;
-        node.content = content.filter(|_| member.kind == Kind::Regular);
+        node.content = content.filter(|_| member.kind == Kind::Regular).map(Box::new);
         if member.kind == Kind::Directory && matches!(there, Some((_, true))) {
             node.hide_below();
         }
