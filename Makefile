@@ -29,6 +29,7 @@ install:
 	@test -x target/release/bound-images || { echo 'run make build first' >&2; exit 2; }
 	install -D -m 755 target/release/bound-images '$(DESTDIR)$(PREFIX)/bin/bound-images'
 	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/bound-images' README.md CHANGELOG.md
+	units/storage-skeleton '$(DESTDIR)/usr/lib/containers/storage'
 
 clean:
 	rm -rf --one-file-system target

@@ -119,9 +119,10 @@ fn base() -> Value {
             json!({"path": format!("bin/{name}"), "type": "symlink", "link": "busybox", "mode": "0777"}),
         );
     }
-    entries.extend(["dev/", "etc/", "proc/", "run/", "sys/", "tmp/"].map(
-        |path| json!({"path": path, "type": "dir", "mode": "0755"}),
-    ));
+    entries.extend(
+        ["dev/", "etc/", "proc/", "run/", "sys/", "tmp/"]
+            .map(|path| json!({"path": path, "type": "dir", "mode": "0755"})),
+    );
     Value::Array(entries)
 }
 
@@ -142,11 +143,16 @@ fn a_pulled_image_does_not_need_the_store() {
     let Some(host) = Host::new() else { return };
     bound_and_other(&host);
     let name = format!("{}/t/floating:1", host.registry.host());
-    host.image(&name, "floating").push(&host.registry, "t/floating", "1");
+    let floating = host.image(&name, "floating");
+    floating.push(&host.registry, "t/floating", "1");
     host.pooled("1", &[BOUND]);
     host.pooled("2", &[OTHER]);
     host.stage(&[BOUND]);
     host.judge("shared-layers.sh", &[], |_| host.stage(&[OTHER]));
+    // The bytes of what is shared come from the store: only what is not is fetched.
+    let log = host.registry.log();
+    let fetched = |digest: &String| log.iter().any(|request| request.contains(digest));
+    assert!(!fetched(&floating.layers[0]) && fetched(&floating.layers[1]), "{log:#?}");
 }
 
 /// An image that is both bound and pulled: an update of the bound one reaches those who name its
@@ -206,7 +212,8 @@ fn an_empty_store_breaks_no_command() {
     host.image(&name, "floating").push(&host.registry, "t/floating", "1");
     let build = host.world.path("build");
     fs::create_dir(&build).unwrap();
-    fs::write(build.join("Containerfile"), "ARG FROM\nFROM $FROM\nRUN echo built > /built\n").unwrap();
+    fs::write(build.join("Containerfile"), "ARG FROM\nFROM $FROM\nRUN echo built > /built\n")
+        .unwrap();
     // What the packages ship does not stand in the way of a stage.
     let skeleton = |path: &Path| {
         let status = Command::new(source("units/storage-skeleton")).arg(path).status().unwrap();

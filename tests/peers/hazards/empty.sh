@@ -1,3 +1,4 @@
+# shellcheck disable=SC2154 # $at: prelude.sh
 # Stores with nothing in them break no podman command: what the packages ship, and what is staged for
 # a root that binds nothing any more.
 

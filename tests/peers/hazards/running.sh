@@ -53,6 +53,7 @@ fails podman start relinked
 podman rm relinked
 
 # The image is in no store any more.
+use /in/pool/1
 running gone
 use /in/pool/3
 fails podman image exists "$bound"
