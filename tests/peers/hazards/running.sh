@@ -87,5 +87,23 @@ running left
 mv -T --exchange /in/place/3 /in/place/storage
 goes_on left
 podman rm -f -t 0 left
+
+# A stage would remove the old one: it does not take the place of a store that containers run from.
+in_root
+running used
+stage() { /in/bound-images stage --root /in/root --bundle /in/bundle; }
+# Built on the machine, for its libraries: where those are newer than the chroot's, this part is left out.
+if /in/bound-images --version; then
+    fails stage
+    cat /run/why >&2
+    grep -q 'in use' /run/why
+    lives_on used
+    stage
+    podman image exists registry.test/t/other:1
+    fails podman image exists "$bound"
+else
+    echo "skipped: needs a bound-images that runs on Debian trixie, for a stage over a store in use"
+fi
+podman rm -f -t 0 --ignore used
 [ -z "$(podman ps -aq)" ]
 echo judged
