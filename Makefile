@@ -4,7 +4,7 @@ DESTDIR =
 RUN = tests/setup/run
 
 help:
-	@echo 'make demo | test | lint | doc | install [DESTDIR=] [PREFIX=/usr] | clean'
+	@echo 'make demo | test | lab-test | lab-test-full | lint | doc | install [DESTDIR=] [PREFIX=/usr] | clean'
 
 demo:
 	@tests/setup/need demo
@@ -13,6 +13,15 @@ demo:
 test:
 	@tests/setup/need test
 	$(RUN) cargo test --workspace --locked
+
+# Booted machines: see tests/lab/README.md. -full: every scenario, with and without composefs.
+lab-test:
+	@tests/setup/need lab
+	@tests/lab/run
+
+lab-test-full:
+	@tests/setup/need lab
+	@tests/lab/run --full
 
 lint:
 	$(RUN) cargo fmt --all --check
@@ -34,4 +43,4 @@ install:
 clean:
 	rm -rf --one-file-system target
 
-.PHONY: help demo test lint doc build install clean
+.PHONY: help demo test lab-test lab-test-full lint doc build install clean

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# install-tools.sh demo|test|ci: installs the tools that are missing, and says what it does first.
+# install-tools.sh demo|test|lab|ci: installs the tools that are missing, and says what it does first.
 #
 #   demo  what `make demo` uses         test  the peers that `make test` asks, too
-#   ci    formatter and clippy, too
+#   lab   what tests/lab uses, too      ci    all of that, formatter and clippy
 #
 # Does nothing, at once, when all is there. Package managers: apt-get (Debian, Ubuntu) and dnf
 # (Fedora); elsewhere it lists what is missing.
 set -euo pipefail
 # shellcheck source=tests/setup/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-purpose=${1:?usage: install-tools.sh demo|test|ci}
+purpose=${1:?usage: install-tools.sh demo|test|lab|ci}
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 2; }
@@ -37,12 +37,17 @@ test|mkfs.xfs|xfsprogs|xfsprogs|optional
 test|mmdebstrap|mmdebstrap|mmdebstrap|optional
 test|docker-registry|docker-registry|-|optional
 test|containers-storage|containers-storage|-|optional
+lab|qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
+lab|qemu-img|qemu-utils|qemu-img
+lab|debugfs|e2fsprogs|e2fsprogs
 '
 
 have() {
     case $1 in
     /*) [ -e "$1" ] ;;
     busybox) command -v busybox >/dev/null && static busybox ;;
+    # 7.2 crashes when it emulates the lab's machines.
+    qemu-system-x86_64) [ "$(qemu-system-x86_64 --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9]*\).*/\1/p')" -ge 8 ] 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
@@ -63,10 +68,18 @@ for candidate in apt-get dnf; do
     if command -v "$candidate" >/dev/null; then manager=$candidate && break; fi
 done
 
+# Each purpose wants what those before it want.
+for_this() {
+    case $purpose:$1 in
+    demo:demo | test:demo | test:test | lab:* | ci:*) true ;;
+    *) false ;;
+    esac
+}
+
 packages=() optional=() unpacked=()
 while IFS='|' read -r for_purpose tool apt dnf kind; do
     [ -n "$tool" ] || continue
-    [ "$for_purpose" = demo ] || [ "$purpose" != demo ] || continue
+    for_this "$for_purpose" || continue
     have "$tool" && continue
     package=$apt
     [ "$manager" != dnf ] || package=$dnf
@@ -93,7 +106,7 @@ rust_fits || have curl || packages+=(curl)
 
 # --- packages -------------------------------------------------------------------------------------
 
-refreshed=
+refreshed='' install_options=()
 refresh() {
     [ -z "$refreshed" ] || return 0
     say "apt-get update"
@@ -107,7 +120,7 @@ install() {
         refresh
         say "apt-get install $*"
         DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-remove --no-install-recommends \
-            -o Dpkg::Use-Pty=0 "$@" </dev/null >/dev/null
+            -o Dpkg::Use-Pty=0 "${install_options[@]}" "$@" </dev/null >/dev/null
         ;;
     dnf)
         say "dnf install $*"
@@ -142,10 +155,35 @@ without_daemon() {
     install "$1"
 }
 
+# Debian 12 has QEMU 7.2: 10.0 comes from its backports, on the mirror that
+# apt uses already. Later Debians have it themselves.
+qemu_of_debian_12() {
+    local id='' codename='' mirror
+    if [ -r /etc/os-release ]; then
+        # shellcheck source=/dev/null
+        read -r id codename < <(. /etc/os-release && echo "$ID ${VERSION_CODENAME:-}")
+    fi
+    [ "$id $codename" = "debian bookworm" ] || return 0
+    mirror=$(apt-get indextargets --format '$(LABEL)|$(REPO_URI)' 'Created-By: Packages' | sed -n '0,/^Debian|/s/^Debian|//p')
+    [ -n "$mirror" ] || fail "apt has no Debian mirror here: qemu-system-x86 of bookworm-backports is needed"
+    if ! apt-cache policy | grep -cF n=bookworm-backports >/dev/null; then
+        say "adding bookworm-backports, for QEMU 10, in /etc/apt/sources.list.d/bound-images-lab.sources"
+        printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: %s\n' \
+            "$mirror" /usr/share/keyrings/debian-archive-keyring.gpg \
+            >/etc/apt/sources.list.d/bound-images-lab.sources
+    fi
+    install_options=(-t bookworm-backports)
+    install qemu-system-x86 qemu-utils || fail "could not install QEMU of bookworm-backports"
+    install_options=()
+}
+
 missing=("${packages[@]}" "${unpacked[@]}" "${optional[@]}")
 if [ "${#missing[@]}" -gt 0 ]; then
     [ -n "$manager" ] || fail "neither apt-get nor dnf here; please install: ${missing[*]}"
     [ "$(id -u)" = 0 ] || fail "installing needs root: ${missing[*]}"
+fi
+if for_this lab && [ "$manager" = apt-get ] && ! { have qemu-system-x86_64 && have qemu-img; }; then
+    qemu_of_debian_12
 fi
 [ "${#packages[@]}" = 0 ] || install "${packages[@]}" || fail "could not install ${packages[*]}"
 for package in "${unpacked[@]}"; do

@@ -1,0 +1,91 @@
+# shellcheck shell=bash
+# Sourced by the scripts of scenarios inside the guest, as ./lib: words for what a host can be asked to do
+# and to be. A step that fails says what was expected and what was found, and ends the script.
+set -euo pipefail
+trap 'echo "FAILED in line $LINENO of the script: $BASH_COMMAND"' ERR
+
+fail() {
+    echo "FAILED: $*"
+    exit 1
+}
+
+# expect WHAT WANTED FOUND
+expect() {
+    [ "$2" = "$3" ] || fail "$1: expected '$2', found '$3'"
+    echo "ok: $1: $3"
+}
+
+# refuse WHAT COMMAND...: the command has to fail.
+refuse() {
+    local what=$1
+    shift
+    if "$@"; then fail "$what: should have been refused"; fi
+    echo "ok: $what is refused"
+}
+
+# within SECONDS WHAT COMMAND...: until the command succeeds.
+within() {
+    local end=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || fail "$what: still not so: $*"
+        sleep 0.3
+    done
+    echo "ok: $what"
+}
+
+# --- roots -------------------------------------------------------------------------------------
+
+booted_checksum() { ostree admin status | sed -n 's/^\* lab \([0-9a-f]*\)\..*/\1/p'; }
+booted_version() { ostree show --repo=/ostree/repo --print-metadata-key=version "$(booted_checksum)" | tr -d "'"; }
+expect_version() { expect "booted version" "$1" "$(booted_version)"; }
+
+# commit VERSION [DIR]: the host's base tree with DIR laid over it.
+commit() {
+    local trees=(--tree=ref=lab/host)
+    [ $# = 1 ] || trees+=(--tree=dir="$2")
+    ostree commit --repo=/ostree/repo --branch="lab/$1" --subject="$1" "${trees[@]}" \
+        --add-metadata-string=version="$1" >/dev/null
+}
+
+checksum_of() { ostree rev-parse --repo=/ostree/repo "lab/$1"; }
+# The deployment is serial 0 unless the same commit was deployed before.
+root_of() { echo "$(checksum_of "$1").${2:-0}"; }
+deploy_directory() { echo "/sysroot/ostree/deploy/lab/deploy/$(root_of "$@")"; }
+
+stage() { ostree admin deploy --stage --os=lab "lab/$1" >/dev/null; }
+is_staged() { [ -e /run/ostree/staged-deployment ]; }
+
+# roll_back: the other deployment becomes the next boot, as `bootc rollback` and `ostree admin set-default` do.
+roll_back() { ostree admin set-default 1; }
+
+# --- bound images ------------------------------------------------------------------------------
+
+pool=/sysroot/bound-images
+# A root is published when its link leads to a store.
+is_published() { [ -e "$pool/roots/$(root_of "$@")/bound-images.json" ]; }
+wait_published() { within 180 "store of $1 is published" is_published "$@"; }
+
+container_pid() { podman ps --filter "name=^systemd-$1\$" --format '{{.Pid}}'; }
+marker_of() { cat "/proc/$(container_pid "$1")/root/marker"; }
+
+# expect_running SERVICE TAG: active, and its process really has the root of image SERVICE:TAG.
+expect_running() {
+    within 120 "$1.service is active" systemctl --quiet is-active "$1.service"
+    expect "the image of $1" "$1-$2" "$(marker_of "$1")"
+}
+expect_not_running() {
+    if systemctl --quiet is-active "$1.service"; then fail "$1.service is active"; fi
+    echo "ok: $1.service does not run"
+}
+
+# journal_has TEXT [journalctl options]: this boot's journal, or what the options choose.
+journal_has() {
+    local text=$1
+    shift
+    journalctl --no-pager -o cat "${@:--b}" | grep -cF -- "$text" >/dev/null
+}
+expect_journal() { within 20 "the journal says '$1'" journal_has "$@"; }
+
+# inside COMMAND...: with /sysroot writable, in a mount namespace of its own.
+inside() { unshare --mount --propagation private sh -c 'mount -o remount,rw /sysroot && exec "$@"' sh "$@"; }

@@ -1,0 +1,1 @@
+"""The lab: ostree hosts in virtual machines. `tests/lab/lab --help` is the way in."""

@@ -1,0 +1,168 @@
+"""One boot: what goes in, QEMU, the power cut, what comes out."""
+
+import json
+import os
+import re
+import subprocess
+import tarfile
+import time
+from dataclasses import dataclass, field
+
+from . import state
+from .process import STATE, LabError, log, sh
+
+MEMORY = 2048
+
+
+@dataclass
+class Wanted:
+    """What a boot is asked to do."""
+
+    script: str
+    after_soft_reboot: str | None = None
+    inputs: list = field(default_factory=list)
+    end: str = "poweroff"
+    timeout: float = 300
+    arguments: list = field(default_factory=list)
+    entry: int = 0
+    discard: bool = False
+    cut_at: str | None = None
+    cut_after: float = 0
+    quiet: bool = False
+
+
+def boot(wanted):
+    """Returns (exit status for the harness, one line for people)."""
+    number = len(os.listdir(STATE + "/boots"))
+    place = f"{STATE}/boots/{number}"
+    os.makedirs(place + "/out")
+    start = time.monotonic()
+    choices = state.entries()
+    if wanted.entry >= len(choices):
+        raise LabError(f"no entry {wanted.entry}: the boot disk has {len(choices)}")
+    entry = choices[wanted.entry]
+    log(f"boot {number}: {entry.get('title', '?')}")
+    state.dump(entry["linux"], place + "/linux")
+    state.dump(entry["initrd"], place + "/initrd")
+    pack(wanted, place + "/in.tar")
+    command = machine(place, " ".join([entry["options"], *wanted.arguments]), wanted.discard)
+    ended = run(command, wanted.timeout, cutter(wanted, place))
+    if os.path.getsize(place + "/tar") if os.path.exists(place + "/tar") else 0:
+        subprocess.run(["tar", "-C", place + "/out", "-xf", place + "/tar"], stderr=subprocess.DEVNULL, check=False)
+    for name in ("in.tar", "linux", "initrd", "tar"):
+        if os.path.exists(f"{place}/{name}"):
+            os.unlink(f"{place}/{name}")
+    if not wanted.quiet:
+        print(read(place + "/log"), end="", flush=True)
+    return verdict(wanted, place, number, ended, time.monotonic() - start)
+
+
+def pack(wanted, path):
+    """The scripts, their files and how to end, on a bare tar that the guest reads as a disk."""
+
+    def executable(member):
+        member.mode = 0o755
+        return member
+
+    with tarfile.open(path, "w") as tar:
+        tar.add(wanted.script, "run", filter=executable)
+        if wanted.after_soft_reboot:
+            tar.add(wanted.after_soft_reboot, "run.1", filter=executable)
+        for item in wanted.inputs:
+            source, _, name = item.partition("=")
+            tar.add(source, name or os.path.basename(source.rstrip("/")))
+        end = path + ".end"
+        with open(end, "w", encoding="ascii") as file:
+            file.write("soft-reboot" if wanted.after_soft_reboot else wanted.end)
+        tar.add(end, "end")
+        os.unlink(end)
+    sh("truncate", "-s", "%1M", path)
+
+
+def disk(name, path, kind, options=""):
+    return ["-drive", f"if=none,id={name},format={kind},file={path}{options}",
+            "-device", f"virtio-blk-pci,drive={name},serial=lab{name}"]
+
+
+def machine(place, arguments, discard):
+    """The QEMU command. Emulated unless LAB_ACCEL=kvm: the same everywhere, and nested machines often have no KVM."""
+    kvm = os.environ.get("LAB_ACCEL") == "kvm"
+    written = ",cache=unsafe" + (",snapshot=on" if discard else "")
+    command = ["qemu-system-x86_64", "-accel", "kvm" if kvm else "tcg,thread=multi,tb-size=512",
+               "-cpu", "host" if kvm else "Nehalem", "-machine", "q35,hpet=off", "-m", str(MEMORY), "-smp", "2",
+               "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+               "-kernel", place + "/linux", "-initrd", place + "/initrd", "-append", arguments,
+               *disk("root", state.ROOT_DISK, "qcow2", written + ",discard=unmap"),
+               *disk("boot", state.BOOT_DISK, "raw", written),
+               *disk("in", place + "/in.tar", "raw", ",readonly=on"),
+               "-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile=",
+               "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
+    for name, file in (("con", "console.log"), ("jnl", "journal.log")):
+        command += ["-chardev", f"file,id={name},path={place}/{file}", "-device", f"virtconsole,chardev={name}"]
+    for name in ("log", "ctl", "tar"):
+        command += ["-chardev", f"file,id={name},path={place}/{name}",
+                    "-device", f"virtserialport,chardev={name},name=lab.{name}"]
+    return command
+
+
+def cutter(wanted, place):
+    """Says when the power goes: `cut_after` seconds after the text appeared in script output or journal."""
+    if wanted.cut_at is None:
+        return lambda: False
+    seen = None
+
+    def due():
+        nonlocal seen
+        if seen is None and any(wanted.cut_at in read(f"{place}/{name}") for name in ("log", "journal.log")):
+            seen = time.monotonic()
+        return seen is not None and time.monotonic() >= seen + wanted.cut_after
+
+    return due
+
+
+def run(command, limit, due):
+    """Runs QEMU for at most `limit` seconds; returns how it ended."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    end = time.monotonic() + limit
+    try:
+        while True:
+            try:
+                return f"exit {process.wait(timeout=0.1)}"
+            except subprocess.TimeoutExpired:
+                pass
+            if due():
+                return "power cut"
+            if time.monotonic() > end:
+                return "timeout"
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def read(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def verdict(wanted, place, number, ended, seconds):
+    control = read(place + "/ctl")
+    status = re.search(r"^rc=(\d+)$", control, re.MULTILINE)
+    result = {"boot": number, "qemu": ended, "rc": status and int(status.group(1)), "seconds": round(seconds, 1)}
+    with open(place + "/result.json", "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    tail = f"boot {number}, {seconds:.1f} s; files in {os.path.relpath(place)}"
+    if ended == "power cut":
+        return 0, f"PASS power cut at {wanted.cut_at!r}, {tail}"
+    if wanted.cut_at is not None:
+        return 2, f"FAIL nothing said {wanted.cut_at!r} ({ended}), {tail}"
+    if status is None:
+        return 2, f"FAIL no exit status from the guest ({ended}), {tail}"
+    if int(status.group(1)):
+        return 1, f"FAIL the script ended with {status.group(1)} ({ended}), {tail}"
+    if ended != "exit 0":
+        return 2, f"FAIL the script passed, the machine did not end by itself ({ended}), {tail}"
+    return 0, f"PASS {tail}"

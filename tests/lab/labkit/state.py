@@ -1,0 +1,106 @@
+"""The disks of the lab: a qcow2 chain on a base, with named snapshots that a test can start from."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+from .process import STATE, LabError, out, sh
+
+BOOT_DISK = STATE + "/boot.raw"
+ROOT_DISK = STATE + "/root.qcow2"
+SNAPSHOTS = STATE + "/snapshots"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def current():
+    try:
+        with open(STATE + "/current.json", encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError as error:
+        raise LabError("no lab here: run `tests/lab/lab up` first") from error
+
+
+def use(base):
+    """Makes `base` the lab's base. Snapshots of another base are dropped: they are chained to its disk."""
+    try:
+        if current()["base"] != base:
+            shutil.rmtree(STATE)
+    except LabError:
+        shutil.rmtree(STATE, ignore_errors=True)
+    os.makedirs(SNAPSHOTS, exist_ok=True)
+    with open(STATE + "/current.json", "w", encoding="utf-8") as file:
+        json.dump({"base": base}, file)
+    reset()
+
+
+def reset():
+    """Back to the base disk; forgets the boots, keeps the snapshots."""
+    base = current()["base"]
+    start_from(base + "/root.raw", "raw", base + "/boot.raw")
+    shutil.rmtree(STATE + "/boots", ignore_errors=True)
+    os.makedirs(STATE + "/boots")
+
+
+def start_from(root, kind, boot):
+    sh("qemu-img", "create", "-q", "-f", "qcow2", "-b", root, "-F", kind, ROOT_DISK + ".new")
+    sh("cp", "--sparse=always", boot, BOOT_DISK + ".new")
+    os.rename(ROOT_DISK + ".new", ROOT_DISK)
+    os.rename(BOOT_DISK + ".new", BOOT_DISK)
+
+
+def snapshot_files(name):
+    if not NAME.fullmatch(name):
+        raise LabError(f"not a name for a snapshot: {name}")
+    return f"{SNAPSHOTS}/{name}.qcow2", f"{SNAPSHOTS}/{name}.boot.raw"
+
+
+def has_snapshot(name):
+    return all(os.path.exists(file) for file in snapshot_files(name))
+
+
+def save(name):
+    """The disks as they are become snapshot `name`; the lab goes on with a new layer above it."""
+    root, boot = snapshot_files(name)
+    if os.path.exists(root):
+        raise LabError(f"there is a snapshot {name} already, and others may be chained to it: `lab up` drops all")
+    sh("cp", "--sparse=always", BOOT_DISK, boot)
+    os.rename(ROOT_DISK, root)
+    start_from(root, "qcow2", boot)
+
+
+def restore(name):
+    root, boot = snapshot_files(name)
+    if not has_snapshot(name):
+        raise LabError(f"no snapshot {name}: `lab save {name}` makes one")
+    start_from(root, "qcow2", boot)
+
+
+def entries():
+    """The boot loader entries that ostree left on the boot disk, default first, as {key: value}."""
+    # A boot loader would see what is on the disk; replay the journal of an unclean unmount first.
+    subprocess.run(["e2fsck", "-p", BOOT_DISK], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    # "loader" is a symlink to loader.0 or loader.1
+    link = re.search(r'Fast link dest: "([^"]+)"', debugfs("stat /loader"))
+    if not link:
+        raise LabError("no symlink /loader on the boot disk")
+    directory = f"/{link.group(1).strip('/')}/entries"
+    found = []
+    for line in debugfs("ls -p " + directory).splitlines():
+        fields = line.split("/")
+        if len(fields) > 5 and fields[5].endswith(".conf"):
+            rows = (row.partition(" ") for row in debugfs(f"cat {directory}/{fields[5]}").splitlines())
+            found.append({key: value.strip() for key, _, value in rows})
+    if not found:
+        raise LabError(f"no entries in {directory} of the boot disk")
+    return sorted(found, key=lambda entry: int(entry.get("version", "0")), reverse=True)
+
+
+def debugfs(command):
+    return out("debugfs", "-R", command, BOOT_DISK, stderr=subprocess.DEVNULL)
+
+
+def dump(path, target):
+    """Copies a file of the boot disk; `path` as an entry names it, with or without /boot."""
+    sh("debugfs", "-R", f"dump {re.sub('^/boot', '', path)} {target}", BOOT_DISK, stderr=subprocess.DEVNULL)

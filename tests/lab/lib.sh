@@ -1,0 +1,147 @@
+# shellcheck shell=bash disable=SC2154
+# Sourced by the scenarios, on the host that runs the machines: steps, boots, the link to the registry, and
+# the trees of host versions. `tests/lab/run` sets LAB_STATE, LAB_LINK, LAB_PORT, LAB_IMAGES, LAB_REGISTRY_LOG, variant and work.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+boots=0
+mkdir -p "$work/in"
+
+step() { printf -- '-- %s\n' "$*"; }
+
+fail() {
+    printf 'FAILED: %s\n' "$*"
+    exit 1
+}
+
+# expect WHAT WANTED FOUND
+expect() { [ "$2" = "$3" ] || fail "$1: expected '$2', found '$3'"; }
+
+lab() { "$here/lab" "$@" 2>&1; }
+
+# guest [options of `lab boot`]: one boot; the script comes on standard input and runs after guest.sh.
+# All that is in $work/in lies beside it. A failure shows the journal of what matters here.
+guest() { boot_for 0 "$@"; }
+
+# boot_for STATUS [options]: a boot whose `lab boot` has to end with STATUS.
+boot_for() {
+    local wanted=$1 status=0
+    shift
+    boots=$((boots + 1))
+    { echo '#!/bin/bash' && echo '. ./lib' && cat; } >"$work/script-$boots"
+    local inputs=(--in "$here/guest.sh=lib") file
+    for file in "$work"/in/*; do
+        [ ! -e "$file" ] || inputs+=(--in "$file")
+    done
+    lab boot "$work/script-$boots" --timeout 400 --karg "lab.registry=10.0.2.2:$LAB_PORT" "${inputs[@]}" "$@" || status=$?
+    [ "$status" = "$wanted" ] && return
+    show_journal
+    fail "boot $boots of this scenario: \`lab boot\` ended with $status, not $wanted"
+}
+
+last_boot() { find "$LAB_STATE/boots" -mindepth 1 -maxdepth 1 | sort -V | tail -1; }
+
+# The journal as the machine's second console has it: with the shutdown.
+journal() { tr -d '\r' <"$(last_boot)/journal.log"; }
+show_journal() {
+    echo "-- journal: bound images, staging, failures; then its end (all of it in $(last_boot)/journal.log)"
+    journal | grep -E 'bound-images|finalize|ostree|Failed|failed|podman|lab-agent' | tail -60 || true
+    echo "..."
+    journal | tail -25
+}
+expect_journal() {
+    journal | grep -cF -- "$1" >/dev/null || { show_journal && fail "the journal does not say '$1'"; }
+}
+expect_no_journal() {
+    if journal | grep -cF -- "$1" >/dev/null; then show_journal && fail "the journal says '$1'"; fi
+}
+
+# --- the link between the machines and the registry -------------------------------------------
+
+# link open | refuse | rate BYTES | hang BYTES: see slow-proxy.py. In force when it returns.
+link() {
+    rm -f "$LAB_LINK.sent"
+    echo "$*" >"$LAB_LINK.new"
+    mv "$LAB_LINK.new" "$LAB_LINK"
+    local _
+    for _ in $(seq 100); do
+        if [ "$(cat "$LAB_LINK.sent" 2>/dev/null)" = 0 ]; then return; fi
+        sleep 0.1
+    done
+    fail "the proxy does not read $LAB_LINK"
+}
+
+# mark_registry; then `blobs_fetched`: the blobs that were read since, as REPOSITORY DIGEST SIZE, each request a line.
+mark_registry() { marked=$(wc -l <"$LAB_REGISTRY_LOG"); }
+blobs_fetched() {
+    tail -n "+$((marked + 1))" "$LAB_REGISTRY_LOG" |
+        sed -nE 's|.*"GET /v2/([^ ]+)/blobs/(sha256:[0-9a-f]+) [^"]*" 20[0-9] ([0-9]+) .*|\1 \2 \3|p'
+}
+bytes_fetched() { blobs_fetched | awk '{ sum += $3 } END { print sum + 0 }'; }
+
+digest_of() { sed -n "s/^$1 //p" "$LAB_IMAGES/digests"; }
+# layers_of NAME:TAG: its layers' digests, lowest first.
+layers_of() {
+    local manifest
+    manifest=$(digest_of "$1")
+    manifest=${manifest#sha256:}
+    jq -r '.layers[].digest' \
+        "$LAB_IMAGES/registry/docker/registry/v2/blobs/sha256/${manifest:0:2}/$manifest/data"
+}
+
+# --- trees of host versions -------------------------------------------------------------------
+
+# bind TREE NAME REFERENCE [QUADLET LINE]...: a bound service of that version of the host. Lines go into [Container].
+bind() {
+    local tree=$work/in/$1 name=$2 reference=$3
+    shift 3
+    mkdir -p "$tree/usr/share/containers/systemd" "$tree/usr/lib/bootc/bound-images.d"
+    {
+        printf '[Unit]\nDescription=Bound service %s\n\n[Container]\nImage=%s\nNetwork=none\n' "$name" "$reference"
+        [ $# = 0 ] || printf '%s\n' "$@"
+        printf '\n[Service]\nRestart=no\nTimeoutStartSec=300\n\n[Install]\nWantedBy=multi-user.target\n'
+    } >"$tree/usr/share/containers/systemd/$name.container"
+    ln -sf "/usr/share/containers/systemd/$name.container" "$tree/usr/lib/bootc/bound-images.d/$name.container"
+}
+pinned() { echo "registry.lab/${1%:*}@$(digest_of "$1")"; }
+tagged() { echo "registry.lab/$1"; }
+
+# The versions that most scenarios use. A: app (by tag) and keep (pinned). B: app changed, keep as it was, extra new.
+tree_a() {
+    bind A app "$(tagged app:1)"
+    bind A keep "$(pinned keep:1)"
+}
+tree_b() {
+    bind B app "$(pinned app:2)"
+    bind B keep "$(pinned keep:1)"
+    bind B extra "$(pinned extra:1)"
+}
+
+# start_from base | A: disks in a known state. A is made by the first scenario that wants it: the base host is upgraded
+# to a root with two bound services, boots into it, and has both complete and running.
+start_from() {
+    link open
+    if [ "$1" = base ]; then
+        lab reset
+        return
+    fi
+    [ "$1" = A ] || fail "no such start: $1"
+    tree_a
+    if lab has A >/dev/null; then
+        lab restore A
+        return
+    fi
+    step "making the snapshot A"
+    lab reset
+    guest --end reboot <<'GUEST'
+expect_version base
+commit A A
+stage A
+wait_published A
+GUEST
+    guest <<'GUEST'
+expect_version A
+expect_running app 1
+expect_running keep 1
+GUEST
+    lab save A
+}
