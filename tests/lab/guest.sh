@@ -89,3 +89,32 @@ expect_journal() { within 20 "the journal says '$1'" journal_has "$@"; }
 
 # inside COMMAND...: with /sysroot writable, in a mount namespace of its own.
 inside() { unshare --mount --propagation private sh -c 'mount -o remount,rw /sysroot && exec "$@"' sh "$@"; }
+
+store_of() { basename "$(readlink -f "$pool/roots/$(root_of "$@")")"; }
+number_of() { find "$pool/$1" -mindepth 1 -maxdepth 1 | wc -l; }
+
+# images_in VERSION: what Podman itself sees in the store of that root, as NAME ID lines.
+images_in() {
+    podman --root /run/lab/no-images --runroot /run/lab/no-images-run --storage-driver overlay \
+        --storage-opt "additionalimagestore=$(readlink -f "$pool/roots/$(root_of "$1")")" \
+        images --format '{{.Repository}} {{.ID}}' | sort
+}
+
+# configure LINE...: the administrator's configuration of bound-images.
+configure() {
+    mkdir -p /etc/bound-images/config.d
+    printf '%s\n' "$@" >/etc/bound-images/config.d/lab.toml
+}
+
+expect_intact() { bound-images verify --deep || fail "verify --deep of the booted root: $?"; }
+# expect_text WHAT PATTERN COMMAND...: the command's output has a line of that (extended) pattern.
+expect_text() {
+    local what=$1 pattern=$2 said
+    shift 2
+    said=$("$@" 2>&1) || true
+    if ! grep -ciE -- "$pattern" <<<"$said" >/dev/null; then
+        printf '%s\n' "$said"
+        fail "$what: nothing like '$pattern' in what '$*' said"
+    fi
+    echo "ok: $what"
+}

@@ -41,7 +41,7 @@ boot_for() {
 last_boot() { find "$LAB_STATE/boots" -mindepth 1 -maxdepth 1 | sort -V | tail -1; }
 
 # The journal as the machine's second console has it: with the shutdown.
-journal() { tr -d '\r' <"$(last_boot)/journal.log"; }
+journal() { tr -cd '\n\t\40-\176' <"$(last_boot)/journal.log"; }
 show_journal() {
     echo "-- journal: bound images, staging, failures; then its end (all of it in $(last_boot)/journal.log)"
     journal | grep -E 'bound-images|finalize|ostree|Failed|failed|podman|lab-agent' | tail -60 || true
@@ -116,32 +116,58 @@ tree_b() {
     bind B extra "$(pinned extra:1)"
 }
 
-# start_from base | A: disks in a known state. A is made by the first scenario that wants it: the base host is upgraded
-# to a root with two bound services, boots into it, and has both complete and running.
+# start_from base | A | B: disks in a known state, made by the first scenario that wants it. A: the base host was upgraded
+# to a root with two bound services, booted into it, and has both complete and running. B: the same, once more.
 start_from() {
     link open
-    if [ "$1" = base ]; then
-        lab reset
-        return
-    fi
-    [ "$1" = A ] || fail "no such start: $1"
     tree_a
-    if lab has A >/dev/null; then
-        lab restore A
+    tree_b
+    case $1 in
+    base) lab reset && return ;;
+    A | B) ;;
+    *) fail "no such start: $1" ;;
+    esac
+    if lab has "$1" >/dev/null; then
+        lab restore "$1"
         return
     fi
-    step "making the snapshot A"
-    lab reset
-    guest --end reboot <<'GUEST'
-expect_version base
-commit A A
-stage A
-wait_published A
+    if [ "$1" = A ]; then
+        lab reset
+    else
+        start_from A
+    fi
+    step "making the snapshot $1"
+    upgrade_to "$1"
+    guest <<GUEST
+$(expect_root "$1")
 GUEST
-    guest <<'GUEST'
-expect_version A
-expect_running app 1
-expect_running keep 1
-GUEST
-    lab save A
+    lab save "$1"
 }
+
+# upgrade_to VERSION: one boot that stages it, waits until its store is there, and reboots.
+upgrade_to() {
+    guest --end reboot <<GUEST
+commit $1 $1
+stage $1
+wait_published $1
+GUEST
+}
+
+# expect_root VERSION: what a guest script asks when that version runs as it should.
+expect_root() {
+    case $1 in
+    A) printf '%s\n' 'expect_version A' 'expect_running app 1' 'expect_running keep 1' ;;
+    B) printf '%s\n' 'expect_version B' 'expect_running app 2' 'expect_running keep 1' 'expect_running extra 1' ;;
+    esac
+}
+
+# expect_fetched WHAT NAME:TAG...: since mark_registry exactly the top layers of these were read, each once.
+expect_fetched() {
+    local what=$1 wanted found
+    shift
+    wanted=$(for image in "$@"; do layers_of "$image" | tail -1; done | sort)
+    # Configs are blobs as well: only what is a layer of some image counts.
+    found=$(blobs_fetched | cut -d' ' -f2 | sort | grep -xF "$(all_layers)" || true)
+    expect "$what: layers fetched" "$wanted" "$found"
+}
+all_layers() { cut -d' ' -f1 "$LAB_IMAGES/digests" | while read -r image; do layers_of "$image"; done | sort -u; }

@@ -29,13 +29,14 @@ class Link:
         self.budget = 0
 
     def look(self):
+        """Follows the control file; True when it changed."""
         try:
             status = os.stat(self.path)
             stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
         except FileNotFoundError:
             stamp = None
         if stamp == self.stamp:
-            return
+            return False
         self.stamp, self.sent, self.mode, self.amount = stamp, 0, "open", 0
         if stamp:
             with open(self.path, encoding="ascii") as file:
@@ -46,12 +47,14 @@ class Link:
         if self.mode == "refuse":
             for writer in list(self.open):
                 writer.transport.abort()
+        return True
 
     async def watch(self):
         """Looks at the control file ten times a second; hands out the bytes of that time; reports."""
         reported = None
         while True:
-            self.look()
+            if self.look():
+                reported = None
             self.budget = self.amount // 10 or 1
             if self.sent != reported:
                 reported = self.sent
