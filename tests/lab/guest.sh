@@ -59,6 +59,21 @@ is_staged() { [ -e /run/ostree/staged-deployment ]; }
 # roll_back: the other deployment becomes the next boot, as `bootc rollback` and `ostree admin set-default` do.
 roll_back() { ostree admin set-default 1; }
 
+# --- registry ----------------------------------------------------------------------------------
+
+# serve_here DIR: a registry in this machine, on 127.0.0.1:5000, with that data; registry.lab is it from now on.
+serve_here() {
+    cat >/run/lab/registry.yml <<YML
+version: 0.1
+storage: {filesystem: {rootdirectory: $(realpath "$1")}}
+http: {addr: "127.0.0.1:5000"}
+YML
+    systemd-run --quiet --unit=lab-registry-here docker-registry serve /run/lab/registry.yml
+    sed -i 's/^location = .*/location = "127.0.0.1:5000"/' /etc/containers/registries.conf.d/lab.conf
+    within 60 "the registry in this machine answers" curl --silent --fail --output /dev/null http://127.0.0.1:5000/v2/
+}
+digest_at_registry() { skopeo inspect --format '{{.Digest}}' "docker://registry.lab/$1"; }
+
 # --- bound images ------------------------------------------------------------------------------
 
 pool=/sysroot/bound-images

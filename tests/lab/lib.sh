@@ -4,6 +4,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 boots=0
+watchers=() watching=()
+trap stop_watching EXIT
 mkdir -p "$work/in"
 
 step() { printf -- '-- %s\n' "$*"; }
@@ -32,10 +34,41 @@ boot_for() {
     for file in "$work"/in/*; do
         [ ! -e "$file" ] || inputs+=(--in "$file")
     done
+    watch_boot "$(find "$LAB_STATE/boots" -mindepth 1 -maxdepth 1 | wc -l)"
     lab boot "$work/script-$boots" --timeout 400 --karg "lab.registry=10.0.2.2:$LAB_PORT" "${inputs[@]}" "$@" || status=$?
+    stop_watching
     [ "$status" = "$wanted" ] && return
     show_journal
     fail "boot $boots of this scenario: \`lab boot\` ended with $status, not $wanted"
+}
+
+# when TEXT COMMAND...: in the boot that comes next, as soon as its script says TEXT. For a link that changes while a
+# machine runs. The watcher ends with the boot.
+when() {
+    local text=$1
+    shift
+    watchers+=("$(printf '%q ' "$text" "$@")")
+}
+watch_boot() {
+    local place=$LAB_STATE/boots/$1 watcher words
+    for watcher in "${watchers[@]}"; do
+        eval "words=($watcher)"
+        (
+            until grep -cF -- "${words[0]}" "$place/log" >/dev/null 2>&1; do sleep 0.2; done
+            "${words[@]:1}"
+        ) &
+        watching+=($!)
+    done
+    watchers=()
+}
+stop_watching() {
+    local watcher
+    for watcher in "${watching[@]}"; do
+        # Already gone is as good.
+        kill "$watcher" 2>/dev/null || true
+        wait "$watcher" || true
+    done
+    watching=()
 }
 
 last_boot() { find "$LAB_STATE/boots" -mindepth 1 -maxdepth 1 | sort -V | tail -1; }
