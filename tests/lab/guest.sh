@@ -40,8 +40,9 @@ booted_checksum() { ostree admin status | sed -n 's/^\* lab \([0-9a-f]*\)\..*/\1
 booted_version() { ostree show --repo=/ostree/repo --print-metadata-key=version "$(booted_checksum)" | tr -d "'"; }
 expect_version() { expect "booted version" "$1" "$(booted_version)"; }
 
-# commit VERSION [DIR]: the host's base tree with DIR laid over it.
+# commit VERSION [DIR]: the host's base tree with DIR laid over it. The same commit when it is there already.
 commit() {
+    ! checksum_of "$1" >/dev/null 2>&1 || return 0
     local trees=(--tree=ref=lab/host)
     [ $# = 1 ] || trees+=(--tree=dir="$2")
     ostree commit --repo=/ostree/repo --branch="lab/$1" --subject="$1" "${trees[@]}" \
@@ -49,8 +50,13 @@ commit() {
 }
 
 checksum_of() { ostree rev-parse --repo=/ostree/repo "lab/$1"; }
-# The deployment is serial 0 unless the same commit was deployed before.
-root_of() { echo "$(checksum_of "$1").${2:-0}"; }
+# root_of VERSION: its deployment, CHECKSUM.SERIAL; the newest, since a commit that is staged again gets the next serial.
+root_of() {
+    local checksum found
+    checksum=$(checksum_of "$1")
+    found=$(find /sysroot/ostree/deploy/lab/deploy -maxdepth 1 -type d -name "$checksum.*" -printf '%f\n' | sort -V | tail -1)
+    echo "${found:-$checksum.0}"
+}
 deploy_directory() { echo "/sysroot/ostree/deploy/lab/deploy/$(root_of "$@")"; }
 
 stage() { ostree admin deploy --stage --os=lab "lab/$1" >/dev/null; }
@@ -72,7 +78,7 @@ YML
     sed -i 's/^location = .*/location = "127.0.0.1:5000"/' /etc/containers/registries.conf.d/lab.conf
     within 60 "the registry in this machine answers" curl --silent --fail --output /dev/null http://127.0.0.1:5000/v2/
 }
-digest_at_registry() { skopeo inspect --format '{{.Digest}}' "docker://registry.lab/$1"; }
+digest_at_registry() { skopeo inspect --no-tags --format '{{.Digest}}' "docker://registry.lab/$1"; }
 
 # --- bound images ------------------------------------------------------------------------------
 
@@ -98,7 +104,7 @@ expect_not_running() {
 journal_has() {
     local text=$1
     shift
-    journalctl --no-pager -o cat "${@:--b}" | grep -cF -- "$text" >/dev/null
+    journalctl --quiet --no-pager -o cat "${@:--b}" | grep -cF -- "$text" >/dev/null
 }
 expect_journal() { within 20 "the journal says '$1'" journal_has "$@"; }
 

@@ -86,7 +86,7 @@ def build_tree(flavour):
     """Returns (tree, tools, key); builds what the cache has not."""
     tar, tools, root_key = build_root(flavour)
     guest = os.path.join(HERE, "guest")
-    key = digest("tree", root_key, tree_digest(guest), ENABLED, MASKED, LINKS)
+    key = digest("tree2", root_key, tree_digest(guest), ENABLED, MASKED, LINKS)
     tree = f"{CACHE}/tree-{flavour}-{key}"
     if not os.path.exists(tree):
         building = tree + ".tmp"
@@ -128,6 +128,8 @@ def lay_out(tree):
         link("/dev/null", f"{units}/{name}")
     write(tree + "/etc/machine-id", "1ab1ab1ab1ab1ab1ab1ab1ab1ab1ab1a\n")
     write(tree + "/etc/hostname", "lab\n")
+    # mmdebstrap copies the building machine's.
+    link("../run/systemd/resolve/resolv.conf", tree + "/etc/resolv.conf")
     write(tree + "/etc/fstab", "# none: ostree mounts root, boot.mount mounts /boot\n")
     sh("sed", "-i", "s/^root:[^:]*:/root::/", tree + "/etc/shadow")
     top = ("boot", "sysroot", "var", "run", "dev", "proc", "sys", "tmp")
