@@ -74,8 +74,9 @@ def enable_units(directory, tools):
         return
     os.makedirs(tools + "/lab/preset", exist_ok=True)
     with Mounts() as mounts:
+        mounts.mount("-t", "proc", "proc", tools + "/proc")
         mounts.mount("--bind", directory, tools + "/lab/preset")
-        in_chroot(tools, "systemctl", "--root=/lab/preset", "preset-all")
+        in_chroot(tools, "systemctl", "--root=/lab/preset", "preset-all", quiet=True)
     if os.path.isdir(directory + "/etc"):
         os.makedirs(directory + "/usr/etc", exist_ok=True)
         sh("cp", "-a", directory + "/etc/.", directory + "/usr/etc/")
