@@ -1,10 +1,11 @@
 # make demo and make test do all their own set-up; both need root and say why. See README.md.
 PREFIX = /usr
 DESTDIR =
+BUILD = target/release
 RUN = tests/setup/run
 
 help:
-	@echo 'make demo | test | lab-test | lab-test-full | lint | doc | install [DESTDIR=] [PREFIX=/usr] | clean'
+	@echo 'make demo | test | lab-test | lab-test-full | lint | doc | build | install, uninstall [DESTDIR=] [PREFIX=/usr] | clean'
 
 demo:
 	@tests/setup/need demo
@@ -31,16 +32,16 @@ doc:
 	RUSTDOCFLAGS='-D warnings' $(RUN) cargo doc --workspace --no-deps --locked
 
 build:
-	$(RUN) cargo build --release --locked -p bound-images
+	$(RUN) cargo build --release --locked -p bound-images -p bound-images-generator -p bound-images-hook
 
 # Not built here: `make build`, then `sudo make install`, so that cargo need not run as root.
 install:
-	@test -x target/release/bound-images || { echo 'run make build first' >&2; exit 2; }
-	install -D -m 755 target/release/bound-images '$(DESTDIR)$(PREFIX)/bin/bound-images'
-	install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/doc/bound-images' README.md CHANGELOG.md
-	units/storage-skeleton '$(DESTDIR)/usr/lib/containers/storage'
+	@units/install.sh install '$(abspath $(BUILD))' '$(DESTDIR)' '$(PREFIX)'
+
+uninstall:
+	@units/install.sh uninstall '$(abspath $(BUILD))' '$(DESTDIR)' '$(PREFIX)'
 
 clean:
 	rm -rf --one-file-system target
 
-.PHONY: help demo test lab-test lab-test-full lint doc build install clean
+.PHONY: help demo test lab-test lab-test-full lint doc build install uninstall clean

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# install.sh install|uninstall BUILD DESTDIR PREFIX: puts every file where a distribution would, or takes it away.
+#
+# BUILD is the directory with the three programs. PREFIX is /usr in packages and images; with another one, the
+# units name the programs there, but systemd's catalog, Podman's hooks and the empty store stay where they are
+# looked for, below /usr.
+set -euo pipefail
+usage='usage: install.sh install|uninstall BUILD DESTDIR PREFIX'
+command=${1:?$usage} build=${2?$usage} destdir=${3?$usage} prefix=${4:?$usage}
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+bin=$prefix/bin
+libexec=$prefix/libexec
+systemd=$prefix/lib/systemd
+units=$systemd/system
+store=/usr/lib/containers/storage
+
+# mode | source | destination. Programs first: nothing may name a program that is not there. Read backwards to
+# uninstall, so that the drop-ins with the gate go before the gate.
+table() {
+    cat <<TABLE
+755|$build/bound-images|$bin/bound-images
+755|$build/bound-images-hook|$libexec/bound-images-hook
+755|$build/bound-images-generator|$systemd/system-generators/bound-images-generator
+644|bound-images-hook.json|/usr/share/containers/oci/hooks.d/bound-images-hook.json
+644|bound-images.tmpfiles|$prefix/lib/tmpfiles.d/bound-images.conf
+644|bound-images.catalog|/usr/lib/systemd/catalog/bound-images.catalog
+755|50-bound-images.greenboot.sh|/usr/lib/greenboot/check/required.d/50-bound-images.sh
+TABLE
+    local unit
+    for unit in *.path *.timer *.service *-finalize-staged.service.d/*.conf; do
+        echo "644|$unit|$units/$unit"
+    done
+    cat <<TABLE
+644|80-bound-images.preset|$systemd/system-preset/80-bound-images.preset
+644|../README.md|$prefix/share/doc/bound-images/README.md
+644|../CHANGELOG.md|$prefix/share/doc/bound-images/CHANGELOG.md
+644|../docs/upgrade.md|$prefix/share/doc/bound-images/upgrade.md
+644|../docs/upgrade.svg|$prefix/share/doc/bound-images/upgrade.svg
+644|../docs/units.md|$prefix/share/doc/bound-images/units.md
+644|../LICENSE-APACHE|$prefix/share/doc/bound-images/LICENSE-APACHE
+644|../LICENSE-MIT|$prefix/share/doc/bound-images/LICENSE-MIT
+TABLE
+}
+
+# link | target. What belongs to the gate is enabled by these, and not by presets: with the gate there and the
+# unit that fetches forgotten, no update would ever be booted again.
+links() {
+    cat <<LINKS
+$units/paths.target.wants/bound-images-stage.path|../bound-images-stage.path
+$units/timers.target.wants/bound-images-stage.timer|../bound-images-stage.timer
+$units/multi-user.target.wants/bound-images-last-call.service|../bound-images-last-call.service
+$units/systemd-soft-reboot.service.requires/bound-images-soft-reboot.service|../bound-images-soft-reboot.service
+LINKS
+}
+
+# The empty store (README.md): mode | directory or file. One that is there already is left alone.
+skeleton() {
+    cat <<SKELETON
+755|$store
+700|$store/overlay
+700|$store/overlay-layers
+700|$store/overlay-images
+644|$store/overlay-layers/layers.lock
+644|$store/overlay-images/images.lock
+SKELETON
+}
+
+# Beside its destination and renamed: a program that runs, or a generator that starts, never sees half a file.
+put() {
+    local mode=$1 source=$2 to=$destdir$3
+    install -d -m 755 "$(dirname "$to")"
+    case $source in
+    "$build"/*) install -m "$mode" "$source" "$to.new" ;;
+    *)
+        sed -e "s,/usr/bin/bound-images,$bin/bound-images,; s,/usr/libexec/bound-images,$libexec/bound-images," \
+            "$source" >"$to.new"
+        chmod "$mode" "$to.new"
+        ;;
+    esac
+    mv -f "$to.new" "$to"
+}
+
+put_skeleton() {
+    local mode=$1 to=$destdir$2
+    [ ! -e "$to" ] || return 0
+    case $to in
+    *.lock) install -m "$mode" /dev/null "$to" ;;
+    *)
+        install -d -m 755 "$(dirname "$to")"
+        install -d -m "$mode" "$to"
+        ;;
+    esac
+}
+
+# The directory of $1, where it is empty now and only units and files like ours are in it.
+prune() {
+    local directory
+    directory=$(dirname "$1")
+    case $directory in
+    *.wants | *.requires | *.service.d | */doc/bound-images) ;;
+    *) return 0 ;;
+    esac
+    rmdir --ignore-fail-on-non-empty "$destdir$directory"
+}
+
+case $command in
+install)
+    for program in bound-images bound-images-hook bound-images-generator; do
+        [ -x "$build/$program" ] || { echo "no $build/$program: run make build first" >&2; exit 2; }
+    done
+    while IFS='|' read -r mode source to; do put "$mode" "$source" "$to"; done < <(table)
+    while IFS='|' read -r link target; do
+        install -d -m 755 "$destdir$(dirname "$link")"
+        ln -sfn "$target" "$destdir$link"
+    done < <(links)
+    while IFS='|' read -r mode path; do put_skeleton "$mode" "$path"; done < <(skeleton)
+    ;;
+uninstall)
+    while IFS='|' read -r link _; do
+        rm -f "$destdir$link"
+        prune "$link"
+    done < <(links)
+    while IFS='|' read -r _ _ to; do
+        rm -f "$destdir$to"
+        prune "$to"
+    done < <(table | tac)
+    # The empty store stays: a storage.conf may name it, and Podman does not work where it is missing.
+    ;;
+*) echo "$usage" >&2 && exit 2 ;;
+esac
