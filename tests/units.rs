@@ -271,8 +271,15 @@ fn the_drop_ins_keep_the_vendors_line() {
         let drop_in = project().join(format!("units/{unit}.d/50-bound-images.conf"));
         let ours = values(&fs::read_to_string(drop_in).unwrap(), "ExecStop");
         let mut compared = 0;
-        let unpacked = project().join("target/tools/ostree-boot/lib/systemd/system");
-        for directory in [vendor(), "/usr/lib/systemd/system".into(), unpacked] {
+        // Debian's package, unpacked by install-tools.sh: Debian 12 has it in /lib.
+        let unpacked = project().join("target/tools/ostree-boot");
+        let directories = [
+            vendor(),
+            "/usr/lib/systemd/system".into(),
+            unpacked.join("usr/lib/systemd/system"),
+            unpacked.join("lib/systemd/system"),
+        ];
+        for directory in directories {
             let Ok(text) = fs::read_to_string(directory.join(&unit)) else { continue };
             let mut wanted = vec![String::new(), "/usr/bin/bound-images gate".into()];
             wanted.extend(values(&text, "ExecStop"));

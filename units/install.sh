@@ -54,18 +54,6 @@ $units/systemd-soft-reboot.service.requires/bound-images-soft-reboot.service|../
 LINKS
 }
 
-# The empty store (README.md): mode | directory or file. One that is there already is left alone.
-skeleton() {
-    cat <<SKELETON
-755|$store
-700|$store/overlay
-700|$store/overlay-layers
-700|$store/overlay-images
-644|$store/overlay-layers/layers.lock
-644|$store/overlay-images/images.lock
-SKELETON
-}
-
 # Beside its destination and renamed: a program that runs, or a generator that starts, never sees half a file.
 put() {
     local mode=$1 source=$2 to=$destdir$3
@@ -79,18 +67,6 @@ put() {
         ;;
     esac
     mv -f "$to.new" "$to"
-}
-
-put_skeleton() {
-    local mode=$1 to=$destdir$2
-    [ ! -e "$to" ] || return 0
-    case $to in
-    *.lock) install -m "$mode" /dev/null "$to" ;;
-    *)
-        install -d -m 755 "$(dirname "$to")"
-        install -d -m "$mode" "$to"
-        ;;
-    esac
 }
 
 # The directory of $1, where it is empty now and only units and files like ours are in it.
@@ -114,7 +90,7 @@ install)
         install -d -m 755 "$destdir$(dirname "$link")"
         ln -sfn "$target" "$destdir$link"
     done < <(links)
-    while IFS='|' read -r mode path; do put_skeleton "$mode" "$path"; done < <(skeleton)
+    ./storage-skeleton "$destdir$store"
     ;;
 uninstall)
     while IFS='|' read -r link _; do

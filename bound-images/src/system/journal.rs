@@ -13,7 +13,7 @@ pub fn held_back(root: &str, line: &str, reasons: &[String]) {
         Level::Error,
         line,
         &[
-            ("MESSAGE_ID", message_id::HELD_BACK),
+            ("MESSAGE_ID", message_id::UPDATE_HELD_BACK),
             ("BOUND_IMAGES_ROOT", root),
             ("BOUND_IMAGES_REASONS", &reasons),
         ],
@@ -39,7 +39,7 @@ pub fn complete(root: &str, store: &str) {
         Level::Info,
         &format!("{root} is complete (store {store})"),
         &[
-            ("MESSAGE_ID", message_id::COMPLETE),
+            ("MESSAGE_ID", message_id::ROOT_COMPLETE),
             ("BOUND_IMAGES_ROOT", root),
             ("BOUND_IMAGES_STORE", store),
         ],
@@ -71,7 +71,7 @@ pub fn missing_at_boot(root: &str, reasons: &[String]) {
         Level::Error,
         &format!("{root} runs and is not complete: {first}"),
         &[
-            ("MESSAGE_ID", message_id::MISSING_AT_BOOT),
+            ("MESSAGE_ID", message_id::IMAGES_MISSING),
             ("BOUND_IMAGES_ROOT", root),
             ("BOUND_IMAGES_REASONS", &reasons.join("\n")),
         ],
