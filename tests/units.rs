@@ -183,7 +183,8 @@ fn uninstall_leaves_what_others_need() {
     installed.make("uninstall");
     // Podman fails where a store that is configured is not there.
     let left = installed.listing();
-    let other = "link /usr/lib/systemd/system/multi-user.target.wants/other.service -> ../other.service";
+    let other =
+        "link /usr/lib/systemd/system/multi-user.target.wants/other.service -> ../other.service";
     let (store, rest): (Vec<_>, Vec<_>) =
         left.lines().partition(|line| line.contains("/usr/lib/containers/storage"));
     assert_eq!((store.len(), rest), (6, vec![other]), "{left}");
@@ -206,7 +207,8 @@ fn another_prefix_moves_programs_and_units_together() {
             let before = &text[..start];
             assert!(!before.ends_with("/usr/bin"), "{} names /usr/bin", path.display());
             assert!(!before.ends_with("/usr/libexec"), "{} names /usr/libexec", path.display());
-            named += usize::from(before.ends_with("/opt/x/bin") || before.ends_with("/opt/x/libexec"));
+            named +=
+                usize::from(before.ends_with("/opt/x/bin") || before.ends_with("/opt/x/libexec"));
         }
     }
     assert!(named >= 9, "{named}");
@@ -295,8 +297,7 @@ fn the_drop_ins_keep_the_vendors_line() {
 
 /// `NAME -> id` of message_id.rs.
 fn message_ids() -> BTreeMap<String, String> {
-    let text =
-        fs::read_to_string(project().join("bound-images/src/system/message_id.rs")).unwrap();
+    let text = fs::read_to_string(project().join("bound-images/src/system/message_id.rs")).unwrap();
     let constants = text.lines().filter_map(|line| line.strip_prefix("pub const "));
     let pairs = constants.map(|line| {
         let (name, value) = line.split_once(": &str = \"").unwrap();

@@ -50,7 +50,7 @@ links() {
 $units/paths.target.wants/bound-images-stage.path|../bound-images-stage.path
 $units/timers.target.wants/bound-images-stage.timer|../bound-images-stage.timer
 $units/multi-user.target.wants/bound-images-last-call.service|../bound-images-last-call.service
-$units/systemd-soft-reboot.service.requires/bound-images-soft-reboot.service|../bound-images-soft-reboot.service
+$units/multi-user.target.wants/bound-images-soft-reboot.service|../bound-images-soft-reboot.service
 LINKS
 }
 
