@@ -14,7 +14,7 @@ use crate::pool::wanted;
 use crate::render::{self, Style};
 use crate::settings::StageSettings;
 use crate::source::{Kind, Source, SourceError, bundle, registry};
-use crate::stage::{self, Event, Outcome, Site, StageError};
+use crate::stage::{self, Event, Outcome, Site, StageError, Wish};
 use crate::state::{self, State, StoreState};
 use crate::system::journal;
 
@@ -60,13 +60,9 @@ impl Run<'_> {
     async fn deployment(&self, deployment: &Deployment) -> anyhow::Result<Exit> {
         let state = state::look_at(self.machine, deployment)?;
         let staged = deployment.role == Role::Staged;
-        let site = Site::Pool { machine: self.machine, wait: self.wait, staged };
-        let id = deployment.id.to_string();
-        let exit = self.stage(state, site).await?;
-        if exit != Exit::Well {
-            journal::stage_failed(&id, "bound-images-stage.service says why");
-        }
-        Ok(exit)
+        let wish = if staged { Wish::Supersede } else { Wish::None };
+        let site = Site::Pool { machine: self.machine, wait: self.wait, wish };
+        self.stage(state, site).await
     }
 
     /// Stages the root that is staged, and again when another one is staged meanwhile. When none is,
@@ -105,6 +101,9 @@ impl Run<'_> {
             render::nothing_staged(self.style)?;
             return Ok(Exit::Well);
         };
+        if self.machine.roots()?.with(Role::Booted).is_some_and(|booted| booted.id == root) {
+            return self.late().await;
+        }
         render::note(&format!(
             "{} is not staged now; its images are fetched for the next time",
             root.short()
@@ -120,7 +119,7 @@ impl Run<'_> {
             Ok(source) => Arc::new(source),
             Err(error) => return Ok(self.source_failed(&error)),
         };
-        let site = Site::Pool { machine: self.machine, wait: self.wait, staged: false };
+        let site = Site::Pool { machine: self.machine, wait: self.wait, wish: Wish::None };
         let observer = self.observer();
         // What cannot be had now must not stop the rest.
         let settings = StageSettings { late: true, ..self.settings.clone() };
@@ -151,7 +150,7 @@ impl Run<'_> {
             return Ok(Exit::Well);
         }
         journal::late_binding(booted.id.as_str());
-        let site = Site::Pool { machine: self.machine, wait: self.wait, staged: false };
+        let site = Site::Pool { machine: self.machine, wait: self.wait, wish: Wish::Own };
         let exit = self.stage(state, site).await?;
         let reasons = super::verify::reasons(&state::look_at(self.machine, &booted)?);
         if reasons.is_empty() {
@@ -178,6 +177,9 @@ impl Run<'_> {
                 Ok(outcome_exit(&outcome, &state))
             }
             Err(error) => {
+                if let Some(id) = &state.id {
+                    journal::stage_failed(id.as_str(), &error.first_cause());
+                }
                 render::stage_failed(&error, self.style);
                 Ok(exit(&error))
             }

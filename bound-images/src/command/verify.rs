@@ -126,7 +126,7 @@ pub(crate) async fn run(
         && let Some(id) = &verdict.id
     {
         let first = verdict.problems.first().map(ToString::to_string).unwrap_or_default();
-        journal::damaged(id.as_str(), &first);
+        journal::damaged(id.as_str(), verdict.store_id.as_deref().unwrap_or_default(), &first);
     }
     if typed.health {
         return health(machine, &verdict);

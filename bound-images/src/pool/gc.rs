@@ -81,7 +81,8 @@ impl Plan {
     }
 }
 
-/// Decides what to remove. A link whose store is not there is kept as long as its root: it says
+/// Decides what to remove. What a root wants goes with it when it was complete once, else after a
+/// while; as long as the root is there it is for `stage` to say when that is had. A link whose store is not there is kept as long as its root: it says
 /// that the root once was complete.
 #[must_use]
 pub fn plan(facts: &Facts, keep_wanted: Duration) -> Plan {
@@ -107,7 +108,7 @@ pub fn plan(facts: &Facts, keep_wanted: Duration) -> Plan {
     let wanted: Vec<RootId> = facts
         .wanted
         .iter()
-        .filter(|(root, age)| is_linked(root) || (**age > keep_wanted && gone(root)))
+        .filter(|(root, age)| gone(root) && (is_linked(root) || **age > keep_wanted))
         .map(|(root, _)| root.clone())
         .collect();
     let waited_for = |root: &RootId| facts.wanted.contains_key(root) && !wanted.contains(root);
@@ -313,10 +314,14 @@ mod tests {
         facts.wanted = [(id("c"), day), (id("d"), day * 40), (id("a"), day)].into();
         facts.partial = [id("c"), id("d"), id("a"), id("e")].into();
         let plan = plan(&facts, day * 30);
-        assert_eq!(plan.wanted, [id("a"), id("d")], "complete, or too old");
-        assert_eq!(plan.partial, [id("a"), id("d"), id("e")]);
+        assert_eq!(plan.wanted, [id("d")], "too old");
+        assert_eq!(plan.partial, [id("d"), id("e")]);
         // What is staged now is not too old.
         facts.roots.insert(id("d"));
+        let plan = super::plan(&facts, day * 30);
+        assert_eq!((plan.wanted, plan.partial), (vec![], vec![id("e")]));
+        // What is gone, and was complete, wants nothing.
+        facts.roots.remove(&id("a"));
         let plan = super::plan(&facts, day * 30);
         assert_eq!((plan.wanted, plan.partial), (vec![id("a")], vec![id("a"), id("e")]));
     }

@@ -35,10 +35,20 @@ pub enum Site<'a> {
         machine: &'a Machine,
         /// How long another writer is waited for.
         wait: Duration,
-        /// Whether the root is staged: then it is written down what it wants until it is complete,
-        /// and what earlier ones wanted is forgotten when it is.
-        staged: bool,
+        /// Whether what the root wants is written down until it is complete.
+        wish: Wish,
     },
+}
+
+/// What is written down of a root while it is not complete, so that others go on after a reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing.
+    None,
+    /// What it wants: it runs already.
+    Own,
+    /// The same, and what earlier roots wanted is forgotten when it is complete: it is staged.
+    Supersede,
 }
 
 /// The same, found and fit.
@@ -68,9 +78,9 @@ impl Home {
         held: Option<&Held>,
     ) -> Result<Self, StageError> {
         match (site, &state.id) {
-            (Site::Pool { machine, wait, staged }, Some(id)) => {
-                let wanted = staged.then(|| Wanted::of(&state.bindings.bindings, &state.host));
-                Pooled::find(machine, id, wait, wanted).map(Self::Pool)
+            (Site::Pool { machine, wait, wish }, Some(id)) => {
+                let wanted = Wanted::of(&state.bindings.bindings, &state.host);
+                Pooled::find(machine, id, wait, (wish, wanted)).map(Self::Pool)
             }
             _ => {
                 let root = Root::open(&state.root)
@@ -99,7 +109,8 @@ impl Home {
     /// What is free for us now.
     pub(super) fn budget(&self) -> Result<Budget, StageError> {
         let ground = self.ground();
-        Ok(Budget::free_at(ground).with_context(|| format!("cannot look at {}", ground.display()))?)
+        Ok(Budget::free_at(ground)
+            .with_context(|| format!("cannot look at {}", ground.display()))?)
     }
 
     pub(super) fn require_space(&self, plan: &Plan) -> Result<(), StageError> {
@@ -191,15 +202,13 @@ impl Home {
     /// Removes what an earlier attempt left, now that nothing needs it; nothing where another stage
     /// is running, or where that cannot be done.
     pub(super) async fn sweep(&self) {
-        let left = match self {
-            Self::Inside(place) => place.has_leftovers(),
-            Self::Pool(pooled) => pooled.unclaimed().is_some(),
+        let swept = match self {
+            Self::Inside(place) if !place.has_leftovers() => return,
+            Self::Inside(place) => place.claim().and_then(Work::remove),
+            Self::Pool(pooled) => pooled.sweep(),
         };
-        if left
-            && let Ok(work) = self.claim().await
-            && let Err(error) = work.remove()
-        {
-            log::warn!("{error}");
+        if let Err(error) = swept {
+            log::info!("{error}");
         }
     }
 }

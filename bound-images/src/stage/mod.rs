@@ -15,7 +15,7 @@ mod pooled;
 mod resolve;
 
 pub use event::{Event, Observer};
-pub use home::Site;
+pub use home::{Site, Wish};
 pub use plan::{Action, LayerPlan, Plan};
 
 use std::collections::BTreeMap;
@@ -104,6 +104,31 @@ impl fmt::Display for StageError {
                 write!(f, "nothing was staged: {} could not be stored", crate::render::count(list.len(), "layer"))
             }
             Self::Other(error) => write!(f, "nothing was staged: {error:#}"),
+        }
+    }
+}
+
+impl StageError {
+    /// What it comes from, in one line.
+    #[must_use]
+    pub fn first_cause(&self) -> String {
+        match self {
+            Self::Bindings(findings) => {
+                let first = findings.iter().find(|finding| finding.is_error());
+                first.map_or_else(|| self.to_string(), ToString::to_string)
+            }
+            Self::Damaged(damage) => {
+                damage.first().map_or_else(|| self.to_string(), ToString::to_string)
+            }
+            Self::Sources(list) => list
+                .first()
+                .map_or_else(|| self.to_string(), |(name, error)| format!("{name}: {error}")),
+            Self::Layers(list) => list
+                .first()
+                .map_or_else(|| self.to_string(), |(name, error)| format!("{name}: {error}")),
+            Self::Refused(_) | Self::NoSpace(_) | Self::NotRoot | Self::Other(_) => {
+                self.to_string()
+            }
         }
     }
 }

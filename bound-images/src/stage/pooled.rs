@@ -12,7 +12,7 @@ use host::{Linked, Role, RootId, StoreName};
 use overlay_store::{Builder, Store};
 
 use super::StageError;
-use super::home::{Guard, Work, require_fit};
+use super::home::{Guard, Wish, Work, require_fit};
 use super::neighbour::Neighbour;
 use crate::machine::Machine;
 use crate::pool::damaged::Damaged;
@@ -29,8 +29,9 @@ pub(super) struct Pooled {
     id: RootId,
     link: PathBuf,
     wait: Duration,
-    /// What the root wants until it is complete, when it is staged.
-    wanted: Option<Wanted>,
+    wish: Wish,
+    /// What the root wants.
+    wanted: Wanted,
     /// The stores that are there, that of the booted root first.
     stores: Vec<StoreName>,
     /// Roots whose store is being made.
@@ -43,7 +44,7 @@ impl Pooled {
         machine: &Machine,
         id: &RootId,
         wait: Duration,
-        wanted: Option<Wanted>,
+        (wish, wanted): (Wish, Wanted),
     ) -> Result<Self, StageError> {
         let directory = machine.pool_directory();
         let existing = directory.ancestors().find(|path| path.is_dir());
@@ -62,6 +63,7 @@ impl Pooled {
             existing,
             id: id.clone(),
             wait,
+            wish,
             wanted,
             stores,
             partials: partials.iter().filter_map(|name| RootId::parse(name)).collect(),
@@ -102,11 +104,26 @@ impl Pooled {
             }
             _ => {}
         }
-        if let Some(wanted) = &self.wanted {
-            wanted::write(&writer, &self.id, wanted)?;
+        if self.wish != Wish::None {
+            wanted::write(&writer, &self.id, &self.wanted)?;
         }
         let builder = Builder::open(&directory.join("store"))?;
         Ok(Work { directory, builder, guard: Guard::Pool(writer) })
+    }
+
+    /// Removes what an earlier attempt left of this root, which is complete.
+    pub(super) fn sweep(&self) -> Result<(), StageError> {
+        let partial = self.partial(&self.id);
+        let wish = self.directory.join("wanted").join(format!("{}.json", self.id));
+        if !partial.exists() && !wish.exists() {
+            return Ok(());
+        }
+        let writer = Writer::open(&self.directory).map_err(|error| match error {
+            Unavailable::Busy(lock) => StageError::Refused(format!("{} is locked", lock.display())),
+            Unavailable::Other(error) => StageError::Other(error),
+        })?;
+        wanted::remove(&writer, &self.id)?;
+        Ok(overlay_store::remove_tree(&partial)?)
     }
 
     /// All other stores, then those that are being made for other roots.
@@ -146,7 +163,7 @@ impl Pooled {
             };
             match is_sound() {
                 Ok(true) => {
-                    self.link_to(writer, name)?;
+                    self.link_to(writer, name, record)?;
                     return Ok(true);
                 }
                 Ok(false) => {}
@@ -163,16 +180,29 @@ impl Pooled {
         record: &Record,
     ) -> Result<(), StageError> {
         let name = writer.publish(made, &record.store_id())?;
-        self.link_to(writer, &name)
+        self.link_to(writer, &name, record)
     }
 
-    fn link_to(&self, writer: &Writer, name: &StoreName) -> Result<(), StageError> {
+    fn link_to(
+        &self,
+        writer: &Writer,
+        name: &StoreName,
+        record: &Record,
+    ) -> Result<(), StageError> {
         writer.link(&self.id, name)?;
         journal::complete(self.id.as_str(), &name.to_string());
-        if self.wanted.is_some() {
+        let whole = record.bindings.iter().all(|binding| binding.present || !binding.required);
+        if !whole {
+            return Ok(());
+        }
+        match self.wish {
+            Wish::None => {}
+            Wish::Own => wanted::remove(writer, &self.id)?,
             // What was staged before this root, and held back, is superseded by it.
-            for found in wanted::read_all(&self.directory)? {
-                wanted::remove(writer, &found.root)?;
+            Wish::Supersede => {
+                for found in wanted::read_all(&self.directory)? {
+                    wanted::remove(writer, &found.root)?;
+                }
             }
         }
         Ok(())

@@ -8,14 +8,14 @@ use super::message_id;
 
 /// A staged root must not become the next boot.
 pub fn held_back(root: &str, line: &str, reasons: &[String]) {
-    let reasons = reasons.join("\n");
     send(
         Level::Error,
         line,
         &[
             ("MESSAGE_ID", message_id::UPDATE_HELD_BACK),
             ("BOUND_IMAGES_ROOT", root),
-            ("BOUND_IMAGES_REASONS", &reasons),
+            ("BOUND_IMAGES_REASON", first(reasons)),
+            ("BOUND_IMAGES_REASONS", &reasons.join("\n")),
         ],
     );
 }
@@ -41,7 +41,7 @@ pub fn complete(root: &str, store: &str) {
         &[
             ("MESSAGE_ID", message_id::ROOT_COMPLETE),
             ("BOUND_IMAGES_ROOT", root),
-            ("BOUND_IMAGES_STORE", store),
+            ("BOUND_IMAGES_STORE_ID", store),
         ],
     );
 }
@@ -51,7 +51,11 @@ pub fn stage_failed(root: &str, why: &str) {
     send(
         Level::Error,
         &format!("{root} could not be staged: {why}"),
-        &[("MESSAGE_ID", message_id::STAGE_FAILED), ("BOUND_IMAGES_ROOT", root)],
+        &[
+            ("MESSAGE_ID", message_id::STAGE_FAILED),
+            ("BOUND_IMAGES_ROOT", root),
+            ("BOUND_IMAGES_REASON", why),
+        ],
     );
 }
 
@@ -66,24 +70,30 @@ pub fn late_binding(root: &str) {
 
 /// A root that runs has images missing or wrong.
 pub fn missing_at_boot(root: &str, reasons: &[String]) {
-    let first = reasons.first().map(String::as_str).unwrap_or_default();
+    let first = first(reasons);
     send(
         Level::Error,
         &format!("{root} runs and is not complete: {first}"),
         &[
             ("MESSAGE_ID", message_id::IMAGES_MISSING),
             ("BOUND_IMAGES_ROOT", root),
+            ("BOUND_IMAGES_REASON", first),
             ("BOUND_IMAGES_REASONS", &reasons.join("\n")),
         ],
     );
 }
 
 /// A deep verification found a store damaged.
-pub fn damaged(root: &str, first: &str) {
+pub fn damaged(root: &str, store: &str, first: &str) {
     send(
         Level::Error,
         &format!("the store of {root} is damaged: {first}"),
-        &[("MESSAGE_ID", message_id::STORE_DAMAGED), ("BOUND_IMAGES_ROOT", root)],
+        &[
+            ("MESSAGE_ID", message_id::STORE_DAMAGED),
+            ("BOUND_IMAGES_ROOT", root),
+            ("BOUND_IMAGES_STORE_ID", store),
+            ("BOUND_IMAGES_REASON", first),
+        ],
     );
 }
 
@@ -94,6 +104,10 @@ pub fn collected(stores: &[String]) {
         &format!("{} removed", crate::render::count(stores.len(), "store")),
         &[("MESSAGE_ID", message_id::GC_REMOVED), ("BOUND_IMAGES_STORES", &stores.join("\n"))],
     );
+}
+
+fn first(reasons: &[String]) -> &str {
+    reasons.first().map(String::as_str).unwrap_or_default()
 }
 
 fn send(level: Level, message: &str, fields: &[(&str, &str)]) {
