@@ -136,9 +136,11 @@ fn times() {
     header[136..148].copy_from_slice(&[0xff; 12]);
     seal(&mut header);
     plain(tar.raw(&header).end(), |diff| {
-        for name in ["f-1", "d-1", "s-1", "header", "f-9223372036854775808"] {
+        for name in ["f-1", "d-1", "header", "f-9223372036854775808"] {
             assert_eq!(diff.join(name).symlink_metadata().unwrap().mtime(), 0, "{name}");
         }
+        let link = diff.join("s-1").symlink_metadata().unwrap();
+        assert_eq!(link.mtime(), -1, "Podman keeps old times of symbolic links");
         let end = diff.join("f15032385535").metadata().unwrap();
         assert_eq!(end.mtime(), 15_032_385_535, "ext4's last second, 2446");
     });

@@ -130,6 +130,78 @@ fn extended_headers() {
     });
 }
 
+/// What comes of a directory's default ACL, of capabilities and of times, and that the deep check knows.
+#[test]
+fn attributes_that_the_kernel_meddles_with() {
+    if skip_without_root() {
+        return;
+    }
+    // POSIX ACL, version 2: user::rwx, user:1000:r-x, group::r-x, mask::r-x, other::r-x.
+    let mut acl = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in [
+        (1u16, 7u16, u32::MAX),
+        (2, 5, 1000),
+        (4, 5, u32::MAX),
+        (16, 5, u32::MAX),
+        (32, 5, u32::MAX),
+    ] {
+        acl.extend(tag.to_le_bytes());
+        acl.extend(permissions.to_le_bytes());
+        acl.extend(id.to_le_bytes());
+    }
+    let default_acl = "SCHILY.xattr.system.posix_acl_default";
+    let capability = [1u32 | 0x0200_0000, 1 << 10, 0, 0, 0].map(u32::to_le_bytes).concat();
+    let capable = "SCHILY.xattr.security.capability";
+    let long = "d".repeat(200) + "/";
+    let long = long.repeat(19) + "file";
+    let tar = Tar::default()
+        .pax(&[(default_acl, &acl)])
+        .dir("acl/")
+        .file("acl/below", b"x")
+        .file("acl/implied/below", b"x")
+        .file("acl/.wh.gone", b"")
+        .pax(&[(default_acl, &acl)])
+        .dir("gone/")
+        .file("gone", b"in its place")
+        .dir("perhaps-the-same-inode/")
+        .pax(&[(capable, &capability)])
+        .file("capable", b"x")
+        .pax(&[(capable, &capability)])
+        .file("linked", b"x")
+        .link("link", "linked")
+        .pax(&[("mtime", b"-5.5")])
+        .symlink("old-link", "x")
+        .pax(&[("mtime", b"-99999999999")])
+        .symlink("oldest-link", "x")
+        .pax(&[("path", long.as_bytes())])
+        .file("long", b"too far down to be opened by its whole path")
+        .end();
+    unpacked(&tar, |diff| {
+        let has = |name: &str, attribute: &str| xattr(&diff.join(name), attribute).is_some();
+        assert_eq!(xattr(&diff.join("acl"), "system.posix_acl_default").as_ref(), Some(&acl));
+        for name in ["acl/below", "acl/implied", "acl/implied/below", "acl/gone"] {
+            assert!(!has(name, "system.posix_acl_access"), "{name} inherited an ACL");
+            assert!(!has(name, "system.posix_acl_default"), "{name} inherited an ACL");
+        }
+        assert!(!has("perhaps-the-same-inode", "system.posix_acl_default"));
+        assert!(has("capable", "security.capability") && !has("linked", "security.capability"));
+        let old = diff.join("old-link").symlink_metadata().unwrap();
+        assert_eq!((old.mtime(), old.mtime_nsec()), (-6, 500_000_000));
+    });
+    let place = Place::new();
+    let store = support::store_of(&place.path(), &[&tar]).unwrap();
+    assert_eq!(overlay_store::check_deep(&store, 1).unwrap(), []);
+    // Podman opens files by their whole path: for this one, tar-split has the bytes.
+    let place = Place::new();
+    place.unpack(&tar).unwrap();
+    fs::remove_file(place.diff().join(&long)).unwrap();
+    assert!(place.replay() == tar);
+    // A default ACL that makes no sense is the layer's fault, by name.
+    let bad = Tar::default().pax(&[(default_acl, b"\x02\0\0\0no entry")]).dir("acl/").end();
+    let error = Place::new().unpack(&bad).unwrap_err();
+    assert!(error.is_source_fault() && error.to_string().contains("acl/"), "{error}");
+}
+
 #[test]
 fn whiteouts() {
     if skip_without_root() {

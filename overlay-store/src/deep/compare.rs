@@ -20,6 +20,9 @@ const MAX_XATTR: usize = 64 << 10;
 /// large inodes, XFS with `bigtime`.
 const LAST_SECONDS: [i64; 3] = [0x7fff_ffff, 0x3_7fff_ffff, 16_299_260_424];
 
+/// The first second that these can store, in 1901; earlier times become this.
+const FIRST_SECOND: i64 = -0x8000_0000;
+
 /// Adds to `found` every way in which the tree in `diff` differs from `model`.
 pub(super) fn compare(
     diff: &OwnedFd,
@@ -106,7 +109,8 @@ fn attributes(node: &Node, stat: &rustix::fs::Stat, differ: &mut impl FnMut(Stri
         seconds: stat.st_mtime,
         nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or_default(),
     };
-    let cut = node.mtime > found && LAST_SECONDS.contains(&found.seconds);
+    let cut = (node.mtime > found && LAST_SECONDS.contains(&found.seconds))
+        || (node.mtime < found && found.seconds == FIRST_SECOND);
     if found != node.mtime && !cut {
         differ(format!(
             "was modified at {}.{:09}, should be {}.{:09}",

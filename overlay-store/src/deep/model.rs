@@ -68,7 +68,12 @@ impl Node {
             self.mode = member.mode;
         }
         if !(self.kind == Kind::Symlink && member.kind == Kind::HardLink) {
-            self.mtime = if member.mtime.seconds < 0 { Time::default() } else { member.mtime };
+            let too_old = member.mtime.seconds < 0 && self.kind != Kind::Symlink;
+            self.mtime = if too_old { Time::default() } else { member.mtime };
+        }
+        if member.kind == Kind::HardLink {
+            // Giving a file its owner again takes its capabilities, as in Podman.
+            self.xattrs.remove(b"security.capability".as_slice());
         }
         for (name, value) in member.xattrs.iter().filter(|(name, _)| name != b"security.selinux") {
             self.xattrs.insert(name.clone(), value.clone());

@@ -12,8 +12,8 @@ use crate::tar::{Kind, Member, Time};
 
 pub(super) use crate::time::EPOCH as ZERO;
 
-/// The list that what is made in a directory inherits (`acl(5)`).
-pub(super) const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+/// How the kernel names a directory's default ACL (`acl(5)`, "Linux extended attributes").
+pub(super) const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 pub(super) struct Attributes<'a> {
     member: &'a Member,
@@ -22,6 +22,12 @@ pub(super) struct Attributes<'a> {
 
 impl<'a> Attributes<'a> {
     pub(super) fn of(member: &'a Member) -> Self {
+        // Podman gives what is older than 1970 that time, but for symbolic links.
+        let clamp = |time: Time| match member.kind {
+            Kind::Symlink => time,
+            _ if time.seconds < 0 => Time::default(),
+            _ => time,
+        };
         let mtime = clamp(member.mtime);
         // Podman: a file is never older by access than by modification.
         let atime = clamp(member.atime.unwrap_or(member.mtime)).max(mtime);
@@ -92,15 +98,17 @@ impl<'a> Attributes<'a> {
         Mode::from_raw_mode(self.member.mode)
     }
 
-    /// All but the SELinux label, which is the host's to give.
-    fn xattrs(&self) -> impl Iterator<Item = &(Vec<u8>, Vec<u8>)> {
-        self.member.xattrs.iter().filter(|(name, _)| name != b"security.selinux")
+    /// What the entries of a directory inherit: set when there are no more to come.
+    pub(super) fn default_acl(&self) -> Option<&'a [u8]> {
+        let found = self.member.xattrs.iter().find(|(name, _)| name == DEFAULT_ACL.as_bytes());
+        found.map(|(_, value)| value.as_slice())
     }
-}
 
-/// Times before 1970 become 1970, as in Podman.
-fn clamp(time: Time) -> Time {
-    if time.seconds < 0 { Time::default() } else { time }
+    /// All but the SELinux label, which is the host's to give, and a default ACL.
+    fn xattrs(&self) -> impl Iterator<Item = &(Vec<u8>, Vec<u8>)> {
+        let other = |name: &[u8]| name != b"security.selinux" && name != DEFAULT_ACL.as_bytes();
+        self.member.xattrs.iter().filter(move |(name, _)| other(name))
+    }
 }
 
 /// A file system without this kind of attribute is no reason to fail, as in Podman.
@@ -115,16 +123,9 @@ fn set(name: &[u8], result: Result<(), Errno>) -> io::Result<()> {
     }
 }
 
-/// Takes away the access control lists that `base` in `parent`, just made, has from its directory.
-pub(super) fn disinherit(parent: &OwnedFd, base: &[u8]) -> io::Result<()> {
-    let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), base].concat();
-    for name in [&b"system.posix_acl_access"[..], DEFAULT_ACL] {
-        match rustix::fs::lremovexattr(path.as_slice(), name) {
-            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::ACCESS) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
+pub(super) fn set_default_acl(directory: &OwnedFd, value: &[u8]) -> io::Result<()> {
+    let result = rustix::fs::fsetxattr(directory, DEFAULT_ACL, value, XattrFlags::empty());
+    set(DEFAULT_ACL.as_bytes(), result)
 }
 
 pub(super) fn zero_time(parent: &OwnedFd, base: &[u8]) -> io::Result<()> {

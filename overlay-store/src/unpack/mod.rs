@@ -11,6 +11,8 @@
 //! * a file followed by its own whiteout stays (a whiteout speaks of lower layers only; Podman
 //!   fails), and members that come twice replace each other (Podman cannot pull such a layer);
 //! * old GNU sparse files are unpacked (Podman refuses the type);
+//! * a default ACL is set when all else is made, so that nothing inherits an ACL that the layer does
+//!   not give it (Podman sets it at once);
 //! * directories that no member describes, and whiteouts, carry the time 0 instead of "now", so
 //!   that the same layer always gives the same tree.
 
@@ -43,6 +45,10 @@ pub(crate) const WHITEOUT: &[u8] = b".wh.";
 pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 /// How overlayfs marks a directory that hides lower ones (kernel `overlayfs.rst`).
 pub(crate) const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+
+/// The longest path whose file Podman opens again, in bytes: it puts the path of its store in front, and the
+/// kernel takes 4,095 in all.
+const MAX_REPLAYED: usize = 3584;
 
 /// Where the content of a member goes, and how it is remembered in tar-split.
 pub(crate) enum Content {
@@ -163,6 +169,8 @@ impl Unpacker {
 
     fn make(&mut self, parent: &Parent, base: &[u8], member: &Member) -> io::Result<Content> {
         path::require_short(&parent.path, base)?;
+        let is_new = member.kind == Kind::Directory
+            && !scope::kind(&parent.fd, base).is_ok_and(|there| there.is_directory);
         let made = self.replacing(parent, base, member.kind, |fd| match member.kind {
             Kind::Regular => {
                 let flags = OFlags::WRONLY
@@ -190,6 +198,9 @@ impl Unpacker {
             }
             _ => made?,
         };
+        if is_new {
+            self.scope.is_new(parent, base)?;
+        }
         let Some(file) = file else { return Ok(Content::Raw) };
         let mut output = Output {
             file: File::from(file),
@@ -205,7 +216,8 @@ impl Unpacker {
             self.share.take_bytes(member.size)?;
             return Ok(Content::RawFile(output));
         }
-        if parent.through_link || path::has_dots(&member.name) || member.size == 0 {
+        let unreachable = parent.path.len() + base.len() > MAX_REPLAYED;
+        if parent.through_link || unreachable || path::has_dots(&member.name) || member.size == 0 {
             self.share.take_bytes(member.size)?;
             return Ok(Content::RawFile(output));
         }
@@ -227,9 +239,7 @@ impl Unpacker {
         match make(&parent.fd) {
             Err(Errno::EXIST) => {}
             other => {
-                let made = other?;
-                self.scope.made(parent, base)?;
-                return Ok(made);
+                return Ok(other?);
             }
         }
         self.irregular = true;
@@ -239,7 +249,6 @@ impl Unpacker {
         }
         self.remove(parent, base)?;
         let made = make(&parent.fd)?;
-        self.scope.made(parent, base)?;
         if kind == Kind::Directory && there.is_whiteout {
             self.scope.make_opaque(parent, base)?;
         }
@@ -296,7 +305,6 @@ impl Unpacker {
         };
         match node(&parent.fd, hidden, FileType::CharacterDevice, (0, 0)) {
             Ok(()) => {
-                self.scope.made(&parent, hidden)?;
                 rustix::fs::chownat(
                     &parent.fd,
                     hidden,
@@ -334,20 +342,22 @@ impl Unpacker {
                 let parent = self.scope.parent(directory)?;
                 attributes.apply_to_name(&parent.fd, base, member.kind)?;
                 if member.kind == Kind::Directory {
-                    if member.xattrs.iter().any(|(name, _)| name == attributes::DEFAULT_ACL) {
-                        self.scope.inherits();
-                    }
-                    self.scope.set_time_later(&parent, base, attributes.times())?;
+                    self.scope.set_later(
+                        &parent,
+                        base,
+                        attributes.times(),
+                        attributes.default_acl(),
+                    )?;
                 }
                 Ok(())
             }
         }
     }
 
-    /// Sets the times of directories, now that nothing changes in them any more. Says whether the
+    /// Sets the times and default ACLs of directories, now that nothing changes in them any more. Says whether the
     /// tar-split must be written again, and with which files.
     pub(crate) fn finish(self) -> io::Result<Finished> {
-        self.scope.set_times()?;
+        self.scope.set_directories()?;
         let replaced = (self.irregular).then_some(self.replaced);
         Ok(Finished { uids: self.uids, gids: self.gids, replaced })
     }

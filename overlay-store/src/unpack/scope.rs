@@ -47,16 +47,21 @@ pub(super) struct Scope {
     last: Option<(Vec<u8>, Parent)>,
     /// Times of directories by inode; one that is not here was never described and gets 1970.
     times: HashMap<u64, Timestamps>,
-    /// Whether a directory of the layer has something to inherit: the layer alone says what its
-    /// members have.
-    inherits: bool,
+    /// Default ACLs of directories by inode.
+    default_acls: HashMap<u64, Vec<u8>>,
+    /// Bytes that these may still take in memory.
+    acl_room: usize,
     /// What the layer takes on disk.
     share: Rc<Share>,
 }
 
+/// The most bytes of default ACLs in one layer: they are held in memory until its end.
+const MAX_ACLS: usize = 16 << 20;
+
 impl Scope {
     pub(super) fn new(root: OwnedFd, share: Rc<Share>) -> Self {
-        Self { root: Rc::new(root), last: None, times: HashMap::new(), inherits: false, share }
+        let (times, default_acls) = (HashMap::new(), HashMap::new());
+        Self { root: Rc::new(root), last: None, times, default_acls, acl_room: MAX_ACLS, share }
     }
 
     /// Drops what is remembered of open directories: one of them may be going away.
@@ -163,22 +168,10 @@ impl Scope {
             ),
             error => error.into(),
         })?;
-        self.made(parent, base)?;
         let made = self.step(parent, base)?;
         rustix::fs::fchmod(&*made.fd, Mode::from_raw_mode(0o755))?;
-        // A directory that was removed may have had this inode.
-        self.times.remove(&rustix::fs::fstat(&*made.fd)?.st_ino);
+        self.forget_inode(rustix::fs::fstat(&*made.fd)?.st_ino);
         Ok(made)
-    }
-
-    /// After `base` was made in `parent`.
-    pub(super) fn made(&self, parent: &Parent, base: &[u8]) -> io::Result<()> {
-        if self.inherits { attributes::disinherit(&parent.fd, base) } else { Ok(()) }
-    }
-
-    /// From now on, what is made may inherit.
-    pub(super) fn inherits(&mut self) {
-        self.inherits = true;
     }
 
     /// Marks `base` in `parent` (or `parent` itself, for an empty `base`) as hiding lower layers.
@@ -192,20 +185,45 @@ impl Scope {
         Ok(set(&fd)?)
     }
 
-    /// Remembers the times of a directory until nothing changes in it any more.
-    pub(super) fn set_time_later(
+    /// A directory that was removed may have had the inode of this new one.
+    pub(super) fn is_new(&mut self, parent: &Parent, base: &[u8]) -> io::Result<()> {
+        self.forget_inode(kind(&parent.fd, base)?.inode);
+        Ok(())
+    }
+
+    fn forget_inode(&mut self, inode: u64) {
+        self.times.remove(&inode);
+        self.default_acls.remove(&inode);
+    }
+
+    /// Remembers the times and the default ACL of a directory until nothing changes in it any more.
+    pub(super) fn set_later(
         &mut self,
         parent: &Parent,
         base: &[u8],
         times: Timestamps,
+        default_acl: Option<&[u8]>,
     ) -> io::Result<()> {
-        let stat = rustix::fs::statat(&*parent.fd, base, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
-        self.times.insert(stat.st_ino, times);
+        let inode = kind(&parent.fd, base)?.inode;
+        self.times.insert(inode, times);
+        let Some(acl) = default_acl else { return Ok(()) };
+        self.acl_room = self.acl_room.checked_sub(acl.len()).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "too many default ACLs in one layer")
+        })?;
+        // One that the kernel refuses is told of now, by the name of the directory.
+        let fd =
+            rustix::fs::openat(&*parent.fd, base, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())?;
+        attributes::set_default_acl(&fd, acl)?;
+        match rustix::fs::fremovexattr(&fd, attributes::DEFAULT_ACL) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.default_acls.insert(inode, acl.to_vec());
         Ok(())
     }
 
-    /// Sets the times of all directories.
-    pub(super) fn set_times(&self) -> io::Result<()> {
+    /// Sets the times and default ACLs of all directories.
+    pub(super) fn set_directories(&self) -> io::Result<()> {
         let mut todo = vec![Trail::root()];
         while let Some(here) = todo.pop() {
             let path = here.path();
@@ -217,6 +235,9 @@ impl Scope {
             }
             if !path.is_empty() {
                 let inode = rustix::fs::fstat(&fd)?.st_ino;
+                if let Some(acl) = self.default_acls.get(&inode) {
+                    attributes::set_default_acl(&fd, acl)?;
+                }
                 let times = self.times.get(&inode).unwrap_or(&attributes::ZERO);
                 rustix::fs::futimens(&fd, times)?;
             }
