@@ -4,7 +4,8 @@
 # and so are all processes: what the script leaves running ends with it. What the traps are:
 #   * containers/storage remounts "/" when it unpacks, so the chroot must be a mount point;
 #   * Podman's locks in /dev/shm are the same for every store, so it has a /dev/shm of its own;
-#   * a changed root is not enough for `podman exec`, so the namespace has the chroot as its root;
+#   * a changed root is not enough for `podman exec`, user namespaces and idmapped mounts, so the namespace
+#     has the chroot as its root;
 #   * crun refuses a hybrid cgroup hierarchy, so there is a version 2 one only.
 set -euo pipefail
 if [ -z "${IN_CHROOT:-}" ]; then
@@ -24,6 +25,10 @@ mount -t sysfs sysfs "$chroot/sys"
 mount -t cgroup2 cgroup2 "$chroot/sys/fs/cgroup"
 mount -t tmpfs tmpfs "$chroot/run"
 mount -t tmpfs tmpfs "$chroot/tmp"
+# What --userns=auto hands out.
+echo containers:1000000:100000000 >"$chroot/run/subids"
+mount --bind "$chroot/run/subids" "$chroot/etc/subuid"
+mount --bind "$chroot/run/subids" "$chroot/etc/subgid"
 mount --bind "$store" "$chroot/usr/lib/containers/storage"
 mount -o remount,ro,bind "$chroot/usr/lib/containers/storage"
 mount --bind "$in" "$chroot/in"
