@@ -202,10 +202,6 @@ def compressed():
     return layers
 
 
-def sparse_content():
-    return b"start" + b"\0" * (512 - 5) + b"end"
-
-
 SPARSE_MAP = ((0, 5), (1048576, 3))
 SPARSE_SIZE = 2000000
 
