@@ -5,24 +5,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use binding::{Reference, STORE_PATH};
 use storage_conf::{StorageConf, merge};
 
-use crate::{RUN, emit};
+use crate::live::{Live, LiveUnit};
+use crate::{RUN, containers_conf, emit};
 
 /// What was read from a root.
 #[derive(Debug)]
 pub(crate) struct Inputs {
-    /// Bindings whose image the store has.
+    /// Bindings whose image the store has, or will have before their services start.
     pub(crate) bound: Vec<Bound>,
-    /// Service → the Quadlet it is made of.
-    pub(crate) live: BTreeMap<String, LiveUnit>,
+    pub(crate) store: Store,
+    /// What Podman makes of the Quadlets now.
+    pub(crate) live: Live,
     /// Path and text of the storage.conf that counts.
     pub(crate) conf: Option<(String, String)>,
-    /// Path → text of each storage.conf that a service names itself, or why it cannot be read.
-    pub(crate) own_conf: BTreeMap<String, Result<String, String>>,
+    /// Path → text of each file that a service names itself, or why it cannot be read.
+    pub(crate) own: BTreeMap<String, Result<String, String>>,
     /// What was wrong so far.
     pub(crate) warnings: Vec<String>,
 }
 
-/// A binding whose image the store has.
+/// A binding to be wired.
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) name: String,
@@ -31,18 +33,32 @@ pub(crate) struct Bound {
     pub(crate) services: Vec<String>,
 }
 
-/// A Quadlet with all drop-ins of the running system.
-#[derive(Clone, Debug)]
-pub(crate) struct LiveUnit {
-    pub(crate) path: String,
-    pub(crate) is_image: bool,
-    /// What its image is now, if it can be told.
-    pub(crate) reference: Option<Reference>,
-    pub(crate) alias: Option<Reference>,
-    /// `CONTAINERS_STORAGE_CONF` of its service.
-    pub(crate) storage_conf: Option<String>,
-    /// Whether its service sets `CONTAINERS_CONF_OVERRIDE`.
-    pub(crate) has_override: bool,
+/// Where the store of the root is.
+#[derive(Debug)]
+pub(crate) enum Store {
+    /// Inside of it.
+    Embedded,
+    /// In the pool of its host.
+    Pool(Pooled),
+}
+
+/// A store in the pool, or the place for one.
+#[derive(Debug)]
+pub(crate) struct Pooled {
+    /// The root, for people.
+    pub(crate) root: String,
+    /// The link in the pool, an absolute path.
+    pub(crate) what: String,
+    pub(crate) is_complete: bool,
+    /// Whether what is missing is fetched after the boot.
+    pub(crate) late_binding: bool,
+}
+
+impl Pooled {
+    /// Whether services wait for what is missing.
+    pub(crate) fn waits(&self) -> bool {
+        !self.is_complete && self.late_binding
+    }
 }
 
 /// Below which directory a file goes.
@@ -54,6 +70,15 @@ pub enum Base {
     Run,
 }
 
+/// What a file is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Content {
+    /// A regular file with this text.
+    Text(String),
+    /// A symbolic link to this path.
+    Link(String),
+}
+
 /// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OutputFile {
@@ -62,7 +87,7 @@ pub struct OutputFile {
     /// Relative path: plain names only, no `..`.
     pub path: String,
     /// The content.
-    pub text: String,
+    pub content: Content,
 }
 
 /// What the generator has to do.
@@ -72,99 +97,250 @@ pub struct Generated {
     pub files: Vec<OutputFile>,
     /// What is not wired and why, one line each.
     pub warnings: Vec<String>,
+    /// Whether another root was booted when the generator ran before: after a soft reboot.
+    pub is_another_root: bool,
+}
+
+/// A merged storage.conf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StorageFile {
+    /// Where it is.
+    pub(crate) path: String,
+    /// The service's own file that it was made of; none for the host's.
+    pub(crate) source: Option<String>,
 }
 
 /// How one service is wired.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub(crate) struct Service {
     /// `nginx.service`.
-    pub name: String,
+    pub(crate) name: String,
     /// The storage.conf to name, if the one that counts does not list the store.
-    pub storage_conf: Option<String>,
+    pub(crate) storage_conf: Option<StorageFile>,
     /// The containers.conf to name.
-    pub containers_conf: Option<String>,
+    pub(crate) containers_conf: Option<String>,
+    /// The file that names both, where `Environment=` would not do.
+    pub(crate) environment_file: Option<String>,
     /// For the service of a `.image`: the name that must be in the store.
-    pub image: Option<String>,
+    pub(crate) image: Option<String>,
+    /// Whether it waits for what is missing in the store.
+    pub(crate) waits: bool,
 }
 
 /// Decides by `inputs` what to write.
 pub(crate) fn plan(inputs: &Inputs) -> Generated {
-    let mut warnings = inputs.warnings.clone();
     let store = format!("/{STORE_PATH}");
-    let common = match common_conf(inputs, &store) {
+    let mut warnings = inputs.warnings.clone();
+    let host = inputs.conf.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+    let common = match with_store(host, &store) {
         Ok(common) => common,
         Err(why) => {
             warnings.push(format!("nothing is wired: {why}"));
-            return Generated { files: Vec::new(), warnings };
+            return Generated { files: Vec::new(), warnings, is_another_root: false };
         }
     };
-    let mut files = BTreeSet::new();
-    let mut wired = BTreeSet::new();
+    let mut planner = Planner { inputs, store, common, files: BTreeSet::new(), warnings };
+    if let Store::Pool(store) = &inputs.store {
+        planner.mount(store);
+    }
+    let mut wired: BTreeMap<&str, &Bound> = BTreeMap::new();
     let mut refused = BTreeMap::new();
-    let mut run = |path: &str, text: String| {
-        files.insert(OutputFile { base: Base::Run, path: path.to_owned(), text });
-        Some(format!("{RUN}/{path}"))
-    };
-    let mut drop_ins = Vec::new();
     for bound in &inputs.bound {
         for name in &bound.services {
-            if wired.contains(name) {
+            if wired.contains_key(name.as_str()) {
                 continue;
             }
-            let unit = match live_unit(inputs, bound, name) {
-                Ok(unit) => unit,
-                Err(why) => {
-                    refused.insert(name.clone(), why);
-                    continue;
-                }
-            };
-            let storage_conf = match &unit.storage_conf {
-                None => common.as_ref().and_then(|text| run("storage.conf", text.clone())),
-                Some(own) => match own_conf(inputs, own, &store) {
-                    Ok(None) => None,
-                    Ok(Some(text)) => run(&format!("storage.conf.d/{name}.conf"), text),
-                    Err(why) => {
-                        refused.insert(name.clone(), why);
-                        continue;
-                    }
-                },
-            };
-            let containers_conf = match (unit.is_image, unit.has_override) {
-                (true, _) => None,
-                (false, true) => {
-                    warnings.push(format!(
-                        "{name} has a CONTAINERS_CONF_OVERRIDE of its own, in or beside /{}: it \
-                         may pull other images, and its containers are not checked",
-                        unit.path
-                    ));
-                    None
-                }
-                (false, false) => {
-                    let text = emit::containers_conf(name, &bound.reference.to_string());
-                    run(&format!("containers.conf.d/{name}.conf"), text)
-                }
-            };
-            let image =
-                unit.is_image.then(|| bound.alias.as_ref().unwrap_or(&bound.reference).to_string());
-            let service = Service { name: name.clone(), storage_conf, containers_conf, image };
-            drop_ins.push(OutputFile {
-                base: Base::Normal,
-                path: format!("{name}.d/50-bound-images.conf"),
-                text: emit::drop_in(&service, &bound.name),
-            });
-            wired.insert(name.clone());
+            match planner.service(bound, name) {
+                Ok(()) => drop(wired.insert(name, bound)),
+                Err(why) => drop(refused.insert(name.as_str(), why)),
+            }
         }
     }
+    planner.pods(&wired);
+    planner.instances(&wired, &mut refused);
     // A service of two bindings is wired by the one whose image it has.
-    refused.retain(|name, _| !wired.contains(name));
+    refused.retain(|name, _| !wired.contains_key(name));
+    let Planner { files, mut warnings, .. } = planner;
     warnings.extend(refused.iter().map(|(name, why)| format!("{name} is not wired: {why}")));
-    files.extend(drop_ins);
-    Generated { files: files.into_iter().collect(), warnings }
+    Generated { files: files.into_iter().collect(), warnings, is_another_root: false }
 }
 
-/// The host's storage.conf with our store; `None` when the host's lists it already.
-fn common_conf(inputs: &Inputs, store: &str) -> Result<Option<String>, String> {
-    let host = inputs.conf.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+struct Planner<'a> {
+    inputs: &'a Inputs,
+    /// The path of the store on the running system.
+    store: String,
+    /// The host's storage.conf with our store, unless it lists it.
+    common: Option<String>,
+    files: BTreeSet<OutputFile>,
+    warnings: Vec<String>,
+}
+
+impl Planner<'_> {
+    fn normal(&mut self, path: String, content: Content) {
+        self.files.insert(OutputFile { base: Base::Normal, path, content });
+    }
+
+    /// Adds a file below [`RUN`] and gives its path on the running system.
+    fn run(&mut self, path: &str, text: String) -> String {
+        let content = Content::Text(text);
+        self.files.insert(OutputFile { base: Base::Run, path: path.to_owned(), content });
+        format!("{RUN}/{path}")
+    }
+
+    fn mount(&mut self, store: &Pooled) {
+        let name = "usr-lib-containers-storage.mount";
+        self.normal(name.to_owned(), Content::Text(emit::mount(store)));
+        if store.is_complete {
+            // Wanted, never required: a failure must not lead to emergency.target.
+            let target = Content::Link(format!("../{name}"));
+            self.normal(format!("local-fs.target.wants/{name}"), target);
+        }
+    }
+
+    fn service(&mut self, bound: &Bound, name: &str) -> Result<(), String> {
+        let inputs = self.inputs;
+        let unit = live_unit(&inputs.live, bound, name)?;
+        let storage_conf = self.storage_conf(name, unit)?;
+        let containers_conf = match unit.is_image {
+            true => None,
+            false => self.containers_conf(name, unit, &bound.reference.to_string()),
+        };
+        let image =
+            unit.is_image.then(|| bound.alias.as_ref().unwrap_or(&bound.reference).to_string());
+        self.drop_in(name, unit, storage_conf, containers_conf, image, &bound.name);
+        Ok(())
+    }
+
+    fn drop_in(
+        &mut self,
+        name: &str,
+        unit: &LiveUnit,
+        storage_conf: Option<StorageFile>,
+        containers_conf: Option<String>,
+        image: Option<String>,
+        binding: &str,
+    ) {
+        let waits = matches!(&self.inputs.store, Store::Pool(store) if store.waits());
+        let name = name.to_owned();
+        let mut service =
+            Service { name, storage_conf, containers_conf, environment_file: None, image, waits };
+        let sets = service.storage_conf.is_some() || service.containers_conf.is_some();
+        if unit.environment.by_file && sets {
+            let text = emit::environment_file(&service);
+            let path = self.run(&format!("environment.d/{}", service.name), text);
+            service.environment_file = Some(path);
+        }
+        let path = format!("{}.d/50-bound-images.conf", service.name);
+        self.normal(path, Content::Text(emit::drop_in(&service, binding)));
+    }
+
+    /// The merged storage.conf of a service; none when the one that counts lists the store.
+    fn storage_conf(&mut self, name: &str, unit: &LiveUnit) -> Result<Option<StorageFile>, String> {
+        let Some(own) = &unit.environment.storage_conf else {
+            let Some(text) = self.common.clone() else { return Ok(None) };
+            return Ok(Some(StorageFile { path: self.run("storage.conf", text), source: None }));
+        };
+        let why = |why: &str| format!("it names its own storage.conf: {why}");
+        let text = self.own(own).map_err(|error| why(&error))?.to_owned();
+        let Some(text) = with_store(Some((own, &text)), &self.store)? else { return Ok(None) };
+        let path = self.run(&format!("storage.conf.d/{name}.conf"), text);
+        Ok(Some(StorageFile { path, source: Some(own.clone()) }))
+    }
+
+    /// The containers.conf on top of all others; none, with a warning, where the service has one
+    /// of its own that cannot be read.
+    fn containers_conf(&mut self, name: &str, unit: &LiveUnit, reference: &str) -> Option<String> {
+        let text = match &unit.environment.conf_override {
+            None => Ok(containers_conf::new(name, reference)),
+            Some(own) => {
+                self.own(own).and_then(|text| containers_conf::merge(own, text, name, reference))
+            }
+        };
+        match text {
+            Ok(text) => Some(self.run(&format!("containers.conf.d/{name}.conf"), text)),
+            Err(why) => {
+                self.warnings.push(format!(
+                    "{name} has a CONTAINERS_CONF_OVERRIDE of its own, in or beside /{}, which \
+                     cannot be used: {why}; its container is not checked",
+                    unit.path
+                ));
+                None
+            }
+        }
+    }
+
+    fn own(&self, path: &str) -> Result<&str, String> {
+        match self.inputs.own.get(path) {
+            Some(Ok(text)) => Ok(text),
+            Some(Err(why)) => Err(why.clone()),
+            None => Err(format!("{path} was not read")),
+        }
+    }
+
+    /// `podman pod start`, `stop` and `rm` touch the containers of a pod, so its service must see
+    /// the store. It has no image of its own that is bound.
+    fn pods(&mut self, wired: &BTreeMap<&str, &Bound>) {
+        let inputs = self.inputs;
+        let mut pods = BTreeMap::new();
+        for (name, bound) in wired {
+            let pod = inputs.live.services.get(*name).and_then(|unit| unit.pod.as_ref());
+            if let Some(pod) = pod.and_then(|pod| inputs.live.pods.get(pod)) {
+                pods.entry(pod.service.as_str()).or_insert((pod, *bound));
+            }
+        }
+        for (name, (pod, bound)) in pods {
+            if !is_service_name(name) {
+                self.warnings.push(format!("{name} is not wired: not the name of a service"));
+                continue;
+            }
+            match self.storage_conf(name, &pod.unit) {
+                Ok(conf) => self.drop_in(name, &pod.unit, conf, None, None, &bound.name),
+                Err(why) => self.warnings.push(format!("{name} is not wired: {why}")),
+            }
+        }
+    }
+
+    /// The drop-in of a template goes for all its instances. One with a Quadlet of its own that
+    /// names another image is not bound: the administrator wins.
+    fn instances<'i>(
+        &mut self,
+        wired: &BTreeMap<&str, &Bound>,
+        refused: &mut BTreeMap<&'i str, String>,
+    ) where
+        Self: 'i,
+    {
+        let inputs = self.inputs;
+        for (name, unit) in &inputs.live.services {
+            let Some((template, bound)) = template_of(name)
+                .filter(|_| !wired.contains_key(name.as_str()) && is_service_name(name))
+                .and_then(|template| wired.get_key_value(template.as_str()))
+            else {
+                continue;
+            };
+            if unit.reference.as_ref() == Some(&bound.reference) && unit.alias == bound.alias {
+                continue;
+            }
+            let path = format!("{name}.d/50-bound-images.conf");
+            self.normal(path, Content::Text(emit::not_bound(template)));
+            if !refused.contains_key(name.as_str()) {
+                let now = image_now(unit);
+                self.warnings.push(format!(
+                    "{name} is not wired: /{} has {now}, its template {template} has {}",
+                    unit.path, bound.reference
+                ));
+            }
+        }
+    }
+}
+
+/// `foo@x.service` → `foo@.service`.
+fn template_of(service: &str) -> Option<String> {
+    let (base, instance) = service.split_once('@')?;
+    (instance != ".service").then(|| format!("{base}@.service"))
+}
+
+/// The storage.conf at `host` (path, text) with our store; `None` when it lists it already.
+fn with_store(host: Option<(&str, &str)>, store: &str) -> Result<Option<String>, String> {
     if let Some((path, text)) = host {
         let conf = StorageConf::parse(path, text).map_err(|error| error.to_string())?;
         if conf.lists_store(store) {
@@ -174,37 +350,24 @@ fn common_conf(inputs: &Inputs, store: &str) -> Result<Option<String>, String> {
     merge(host, store).map(Some).map_err(|error| error.to_string())
 }
 
-/// The storage.conf that a service names itself, with our store; `None` when it lists it already.
-fn own_conf(inputs: &Inputs, path: &str, store: &str) -> Result<Option<String>, String> {
-    let text = match inputs.own_conf.get(path) {
-        Some(Ok(text)) => text,
-        Some(Err(why)) => return Err(format!("it names its own storage.conf: {why}")),
-        None => return Err(format!("it names its own storage.conf {path}, which was not read")),
-    };
-    let conf = StorageConf::parse(path, text).map_err(|error| error.to_string())?;
-    if conf.lists_store(store) {
-        return Ok(None);
-    }
-    merge(Some((path, text)), store).map(Some).map_err(|error| error.to_string())
-}
-
 /// The Quadlet of the service `name`, if it still means what `bound` does.
-fn live_unit<'a>(inputs: &'a Inputs, bound: &Bound, name: &str) -> Result<&'a LiveUnit, String> {
+fn live_unit<'a>(live: &'a Live, bound: &Bound, name: &str) -> Result<&'a LiveUnit, String> {
     if !is_service_name(name) {
         return Err("that is not the name of a service".to_owned());
     }
-    let Some(unit) = inputs.live.get(name) else {
+    let Some(unit) = live.services.get(name) else {
         return Err(format!("no Quadlet makes this service now, {} is overridden", bound.name));
     };
     let same = unit.reference.as_ref() == Some(&bound.reference) && unit.alias == bound.alias;
     if same {
         return Ok(unit);
     }
-    let now = unit.reference.as_ref().map_or("no image".to_owned(), ToString::to_string);
-    let path = &unit.path;
-    let name = &bound.name;
-    let was = &bound.reference;
+    let (path, name, was, now) = (&unit.path, &bound.name, &bound.reference, image_now(unit));
     Err(format!("{name} is overridden: /{path}, with its drop-ins, has {now} in place of {was}"))
+}
+
+fn image_now(unit: &LiveUnit) -> String {
+    unit.reference.as_ref().map_or("no image".to_owned(), ToString::to_string)
 }
 
 /// Whether `name` may become part of a path and of a unit (systemd.unit(5)).

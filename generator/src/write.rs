@@ -1,50 +1,86 @@
 //! Puts files where they belong.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::plan::{Base, OutputFile};
+use crate::plan::{Base, Content, Generated, OutputFile};
 
-/// Writes `files` below the two directories, each under a temporary name first: Podman may be
+/// Directories below [`crate::RUN`] that have files of ours and no others.
+const OURS: [&str; 3] = ["containers.conf.d", "environment.d", "storage.conf.d"];
+
+/// Writes the files below the two directories, each under a temporary name first: Podman may be
 /// reading the old one. A file that is there with the same text is left alone, since Podman reads
 /// a storage.conf again when its time changes.
+///
+/// After a soft reboot, files of the root before are removed. At a daemon-reload they are kept: a
+/// container that still runs was started with their names in its environment, and Podman could not
+/// clean up after it without them.
 ///
 /// Nothing is synced: both directories are on a tmpfs.
 ///
 /// # Errors
-/// The first file that could not be written.
-pub fn write(files: &[OutputFile], normal: &Path, run: &Path) -> Result<()> {
-    for file in files {
+/// The first file that could not be written or removed.
+pub fn write(generated: &Generated, normal: &Path, run: &Path) -> Result<()> {
+    for file in &generated.files {
         let base = match file.base {
             Base::Normal => normal,
             Base::Run => run,
         };
         let path = base.join(&file.path);
-        write_one(&path, &file.text).with_context(|| format!("write {}", path.display()))?;
+        let written = match &file.content {
+            Content::Text(text) => write_file(&path, text),
+            Content::Link(target) => write_link(&path, target),
+        };
+        written.with_context(|| format!("write {}", path.display()))?;
+    }
+    if generated.is_another_root {
+        remove_others(&generated.files, run)?;
     }
     Ok(())
 }
 
-fn write_one(path: &Path, text: &str) -> Result<()> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
-    else {
-        bail!("the path has no file name");
-    };
-    fs::create_dir_all(dir).with_context(|| format!("make the directory {}", dir.display()))?;
+/// Writes one file whole or not at all.
+pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
+    let name = make_directory(path)?;
     if is_same(path, text)? {
         return Ok(());
     }
-    // Hidden, and of no suffix that systemd or Podman reads. Only one generator runs at a time.
-    let temporary = dir.join(format!(".{name}.new"));
+    // Hidden, and of no suffix that systemd or Podman reads. Several services may start at once,
+    // each with a run of its own.
+    let temporary = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
     let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // What matters is the first error; a file that is left over is never read.
         drop(fs::remove_file(&temporary));
     }
     Ok(written?)
+}
+
+fn write_link(path: &Path, target: &str) -> Result<()> {
+    make_directory(path)?;
+    // systemd gives generators an empty directory; only tests find a link there already.
+    match symlink(target, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            Ok(symlink(target, path)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Makes the directory of `path` and gives its last component.
+fn make_directory(path: &Path) -> Result<&str> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
+    else {
+        bail!("the path has no file name");
+    };
+    fs::create_dir_all(dir).with_context(|| format!("make the directory {}", dir.display()))?;
+    Ok(name)
 }
 
 fn is_same(path: &Path, text: &str) -> io::Result<bool> {
@@ -56,4 +92,33 @@ fn is_same(path: &Path, text: &str) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+fn remove_others(files: &[OutputFile], run: &Path) -> Result<()> {
+    let wanted: BTreeSet<_> = files
+        .iter()
+        .filter(|file| file.base == Base::Run)
+        .map(|file| run.join(&file.path))
+        .collect();
+    let mut there = vec![run.join("storage.conf"), run.join(crate::booted::KEPT)];
+    for dir in OURS {
+        let dir = run.join(dir);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("list {}", dir.display())),
+        };
+        for entry in entries {
+            there.push(entry.with_context(|| format!("list {}", dir.display()))?.path());
+        }
+    }
+    for path in there.iter().filter(|path| !wanted.contains(*path)) {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
