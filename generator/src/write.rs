@@ -13,9 +13,9 @@ use crate::plan::{Base, Content, Generated, OutputFile};
 /// Directories below [`crate::RUN`] that have files of ours and no others.
 const OURS: [&str; 3] = ["containers.conf.d", "environment.d", "storage.conf.d"];
 
-/// Writes the files below the two directories, each under a temporary name first: Podman may be
-/// reading the old one. A file that is there with the same text is left alone, since Podman reads
-/// a storage.conf again when its time changes.
+/// Writes the files below the two directories, those of Podman's under a temporary name first: it
+/// may be reading the old one. One that is there with the same text is left alone, since Podman
+/// reads a storage.conf again when its time changes.
 ///
 /// After a soft reboot, files of the root before are removed. At a daemon-reload they are kept: a
 /// container that still runs was started with their names in its environment, and Podman could not
@@ -32,9 +32,13 @@ pub fn write(generated: &Generated, normal: &Path, run: &Path) -> Result<()> {
             Base::Run => run,
         };
         let path = base.join(&file.path);
-        let written = match &file.content {
-            Content::Text(text) => write_file(&path, text),
-            Content::Link(target) => write_link(&path, target),
+        let written = match (&file.content, file.base) {
+            (Content::Link(target), _) => write_link(&path, target),
+            // Nobody reads these before all generators are done.
+            (Content::Text(text), Base::Normal) => {
+                in_directory(&path, || fs::write(&path, text)).map_err(Into::into)
+            }
+            (Content::Text(text), Base::Run) => write_file(&path, text),
         };
         written.with_context(|| format!("write {}", path.display()))?;
     }
@@ -46,14 +50,17 @@ pub fn write(generated: &Generated, normal: &Path, run: &Path) -> Result<()> {
 
 /// Writes one file whole or not at all.
 pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
-    let name = make_directory(path)?;
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        bail!("the path has no file name");
+    };
     if is_same(path, text)? {
         return Ok(());
     }
     // Hidden, and of no suffix that systemd or Podman reads. Several services may start at once,
     // each with a run of its own.
     let temporary = path.with_file_name(format!(".{name}.{}.new", std::process::id()));
-    let written = fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, path));
+    let written = in_directory(&temporary, || fs::write(&temporary, text))
+        .and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // What matters is the first error; a file that is left over is never read.
         drop(fs::remove_file(&temporary));
@@ -62,9 +69,8 @@ pub(crate) fn write_file(path: &Path, text: &str) -> Result<()> {
 }
 
 fn write_link(path: &Path, target: &str) -> Result<()> {
-    make_directory(path)?;
     // systemd gives generators an empty directory; only tests find a link there already.
-    match symlink(target, path) {
+    match in_directory(path, || symlink(target, path)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(path)?;
             Ok(symlink(target, path)?)
@@ -73,14 +79,16 @@ fn write_link(path: &Path, target: &str) -> Result<()> {
     }
 }
 
-/// Makes the directory of `path` and gives its last component.
-fn make_directory(path: &Path) -> Result<&str> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
-    else {
-        bail!("the path has no file name");
-    };
-    fs::create_dir_all(dir).with_context(|| format!("make the directory {}", dir.display()))?;
-    Ok(name)
+/// Does `work`, which makes `path`; if that fails for want of a directory, once more after making
+/// it.
+fn in_directory(path: &Path, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    match (work(), path.parent()) {
+        (Err(error), Some(dir)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(dir)?;
+            work()
+        }
+        (done, _) => done,
+    }
 }
 
 fn is_same(path: &Path, text: &str) -> io::Result<bool> {
