@@ -13,9 +13,12 @@ const PROGRAM: &str = "/usr/lib/systemd/system-generators/bound-images-generator
 ///
 /// systemd adds that it needs the file system of the pool. A store that was complete when the
 /// generator ran is a local file system like any other; one that is not may come with the network,
-/// long after `local-fs.target`, and is mounted when a bound service asks for it. If it then
-/// still is not there, the mount is skipped rather than failed, and each service fails by itself
-/// for want of its own image, which names the cause and lets `Restart=` try again.
+/// long after `local-fs.target`, and is mounted when a bound service asks for it.
+///
+/// If the store then is not there, the mount is skipped rather than failed, and each service fails
+/// by itself for want of its own image, which names the cause and lets `Restart=` try again.
+/// Without the condition, systemd would make an empty directory where it can (it creates the source of
+/// a bind mount) and mount that, which breaks every podman command that lists the store.
 pub(crate) fn mount(store: &Pooled) -> String {
     let (root, what) = (&store.root, specifiers(&store.what));
     let mut text = format!(
@@ -32,10 +35,10 @@ pub(crate) fn mount(store: &Pooled) -> String {
              Before=umount.target\n",
         );
         text.push_str(&waiting(store.waits()));
-        text.push_str(&format!("ConditionPathExists={what}/{RECORD_FILE}\n"));
     }
     text.push_str(&format!(
-        "\n\
+        "ConditionPathExists={what}/{RECORD_FILE}\n\
+         \n\
          [Mount]\n\
          What={what}\n\
          Where=/{STORE_PATH}\n\
