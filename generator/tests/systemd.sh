@@ -12,14 +12,21 @@ if [ "$stage" = outside ]; then
     [ -x "$manager" ] || { echo "$manager" >&2; exit 2; }
     exec unshare --mount --propagation private "$0" "$cases" mounts
 elif [ "$stage" = mounts ]; then
-    mount -t cgroup2 cgroup2 /sys/fs/cgroup || { echo "cgroup2" >&2; exit 2; }
     mount -t tmpfs tmpfs /run
-    group=/sys/fs/cgroup/bound-images-test.$$
+    mkdir /run/cgroup
+    mount -t cgroup2 cgroup2 /run/cgroup || { echo "cgroup2" >&2; exit 2; }
+    group=/run/cgroup/bound-images-test.$$
     mkdir "$group"
     (echo "$BASHPID" >"$group/cgroup.procs" && exec unshare --cgroup "$0" "$cases" inside) && code=0 || code=$?
     find "$group" -depth -type d -exec rmdir {} \; || true
     exit "$code"
 fi
+
+# A manager takes all processes of its cgroup and what it finds at /sys/fs/cgroup for its own: that
+# must be the group made for it, never the machine's. Only the machine's has no type.
+umount --recursive --lazy /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+[ -e /sys/fs/cgroup/cgroup.type ] || { echo "cgroup namespaces" >&2; exit 2; }
 
 # A manager looks here for whether systemd runs at all.
 mkdir -p /run/systemd/system /run/t/{home/.config/systemd/user,runtime,pool/roots,pool/stores/s.0,store}
