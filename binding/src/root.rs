@@ -198,6 +198,13 @@ impl Root {
         }
         let mut done: Vec<String> = Vec::new();
         let mut todo: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+        // Most other paths have one at their end.
+        if let Some((above, name)) = plain.rsplit_once('/')
+            && let Some(above) = self.without_links(&[], above.split('/'))
+        {
+            done.extend(above.split('/').map(str::to_owned));
+            todo = vec![name.to_owned()];
+        }
         let (mut links, mut steps) = (0, 0);
         while let Some(name) = todo.pop() {
             steps += 1;
@@ -230,6 +237,12 @@ impl Root {
                         done.pop();
                     }
                     todo.extend(target.split('/').rev().map(str::to_owned));
+                    // And none behind that.
+                    if let Some(path) =
+                        self.without_links(&done, todo.iter().rev().map(String::as_str))
+                    {
+                        return Ok(path);
+                    }
                 }
                 Kind::Dir => {}
                 Kind::File | Kind::Other if todo.iter().all(String::is_empty) => {}
@@ -237,6 +250,33 @@ impl Root {
             }
         }
         Ok(done.join("/"))
+    }
+
+    /// The path that `rest` leads to from the directory `done`, which has no links in it, if there
+    /// are none in that either and it exists. The kernel tells it in one call.
+    fn without_links<'p>(
+        &self,
+        done: &[String],
+        rest: impl Iterator<Item = &'p str>,
+    ) -> Option<String> {
+        let mut names: Vec<&str> = done.iter().map(String::as_str).collect();
+        let mut down = false;
+        for name in rest {
+            match name {
+                // Behind a name, these depend on what that is and where it leads.
+                "." | ".." if down => return None,
+                "" | "." => {}
+                ".." => drop(names.pop()),
+                name => {
+                    down = true;
+                    names.push(name);
+                }
+            }
+        }
+        let path = names.join("/");
+        self.open_with(&path, OFlag::O_PATH, ResolveFlag::RESOLVE_NO_SYMLINKS)
+            .is_ok()
+            .then_some(path)
     }
 
     fn open_at(&self, path: &str, flags: OFlag) -> io::Result<OwnedFd> {

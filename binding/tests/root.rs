@@ -15,9 +15,14 @@ fn links_stay_inside() {
         .link("up", "../../../../usr/file")
         .link("out", outside.path().join("secret").to_str().unwrap())
         .link("dirs/a", "../usr")
-        .link("dirs/b", "/dirs/a/file");
+        .link("dirs/b", "/dirs/a/file")
+        .link("dirs/c", "../dirs/a/../usr/./file")
+        .link("dirs/d", "../usr/file/.")
+        .link("dirs/e", "../usr/file/");
     let root = tree.root();
-    for path in ["usr/file", "absolute", "up", "dirs/a/file", "dirs/b"] {
+    assert!(root.resolve("dirs/d").is_err());
+    assert_eq!(root.resolve("dirs/e").unwrap(), "usr/file");
+    for path in ["usr/file", "absolute", "up", "dirs/a/file", "dirs/b", "dirs/c"] {
         assert_eq!(root.read(path, 10).unwrap(), b"yes", "{path}");
         assert_eq!(root.resolve(path).unwrap(), "usr/file", "{path}");
     }
