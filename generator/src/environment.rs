@@ -1,4 +1,4 @@
-//! The environment that a Quadlet gives its service, so far as Podman's configuration depends on
+//! The environment that a Quadlet and drop-ins give a service, so far as Podman's configuration depends on
 //! it.
 
 use binding::Root;
@@ -15,14 +15,15 @@ pub(crate) struct Environment {
     pub(crate) storage_conf: Option<String>,
     /// `CONTAINERS_CONF_OVERRIDE`.
     pub(crate) conf_override: Option<String>,
-    /// Whether one of them is set by an `EnvironmentFile=`, which wins over any `Environment=`.
+    /// Whether one of them is set in a way that wins over our `Environment=`: by an
+    /// `EnvironmentFile=`, or by a drop-in that comes after ours.
     pub(crate) by_file: bool,
 }
 
 const STORAGE_CONF: &str = "CONTAINERS_STORAGE_CONF";
 const CONF_OVERRIDE: &str = "CONTAINERS_CONF_OVERRIDE";
 
-/// What `[Service]` of a Quadlet sets. An `EnvironmentFile=` that cannot be read now is passed
+/// What `[Service]` of a Quadlet and drop-ins sets. An `EnvironmentFile=` that cannot be read now is passed
 /// over: it may be on a file system that is not mounted yet.
 pub(crate) fn environment(unit: &Unit, root: &Root) -> Environment {
     let words = unit.words("Service", "Environment");

@@ -21,14 +21,14 @@
 //! `docs/wiring.md` has all of it with its reasons.
 //!
 //! Limits:
-//! * Variables that a systemd drop-in (`foo.service.d`, not `foo.container.d`) or the manager's
-//!   `DefaultEnvironment=` sets are not looked at, nor is an `EnvironmentFile=` that cannot be read
-//!   when the generator runs.
+//! * Variables that the manager's `DefaultEnvironment=` sets are not looked at, nor is an
+//!   `EnvironmentFile=` that cannot be read when the generator runs.
 //! * The check of a `.image` leaves out `GlobalArgs=` and `PodmanArgs=`: the latter are options of a
 //!   pull, and either may hide the store that is to be looked into.
 
 mod booted;
 mod containers_conf;
+mod drop_ins;
 mod emit;
 mod environment;
 mod gather;

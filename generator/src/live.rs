@@ -9,7 +9,8 @@ use binding::quadlet::service::services;
 use binding::quadlet::unit::Unit;
 use binding::{Reference, Root};
 
-use crate::environment::{Environment, environment};
+use crate::drop_ins::DropIns;
+use crate::environment::Environment;
 
 /// Quadlets that someone put there since boot. Podman reads them before all others.
 const RUN: &str = "run/containers/systemd";
@@ -47,6 +48,7 @@ pub(crate) struct Pod {
 pub(crate) fn read(root: &Root) -> Result<(Live, Vec<String>)> {
     let search = Search::read(root, &[RUN, ETC, USR])?;
     let files = Files::new(root);
+    let drop_ins = DropIns::read(root);
     let mut live = Live::default();
     let mut warnings = Vec::new();
     let mut broken = BTreeSet::new();
@@ -55,13 +57,16 @@ pub(crate) fn read(root: &Root) -> Result<(Live, Vec<String>)> {
             let Some(path) = search.find(&files, name) else { continue };
             match search.unit(&files, path) {
                 Ok((unit, _)) if extension == ".pod" => {
-                    let (service, unit) = (pod_service(&unit), pod_unit(&unit, root));
+                    let service = pod_service(&unit);
+                    let environment = drop_ins.environment(&service, &unit, &files);
+                    let unit = pod_unit(&unit, environment);
                     live.pods.insert(name.to_owned(), Pod { service, unit });
                 }
                 Ok((unit, _)) => {
                     let found = live_unit(&unit, &search, &files);
                     for service in services(&unit).0 {
-                        live.services.insert(service, found.clone());
+                        let environment = drop_ins.environment(&service, &unit, &files);
+                        live.services.insert(service, LiveUnit { environment, ..found.clone() });
                     }
                 }
                 Err(finding) => warnings.push(finding.to_string()),
@@ -80,6 +85,7 @@ pub(crate) fn read(root: &Root) -> Result<(Live, Vec<String>)> {
     Ok((live, warnings))
 }
 
+/// All but the environment, which differs by service.
 fn live_unit(unit: &Unit, search: &Search, files: &Files<'_>) -> LiveUnit {
     let found = meaning(unit, search, files, &mut Vec::new());
     let parse = |value, key| parse_image(value, key).ok();
@@ -97,18 +103,18 @@ fn live_unit(unit: &Unit, search: &Search, files: &Files<'_>) -> LiveUnit {
         reference,
         alias,
         pod: unit.filled("Container", "Pod").map(|value| value.text),
-        environment: environment(unit, files.root),
+        environment: Environment::default(),
     }
 }
 
-fn pod_unit(unit: &Unit, root: &Root) -> LiveUnit {
+fn pod_unit(unit: &Unit, environment: Environment) -> LiveUnit {
     LiveUnit {
         path: unit.path.clone(),
         is_image: false,
         reference: None,
         alias: None,
         pod: None,
-        environment: environment(unit, root),
+        environment,
     }
 }
 

@@ -6,7 +6,7 @@ use binding::{Reference, STORE_PATH};
 use storage_conf::{StorageConf, merge};
 
 use crate::live::{Live, LiveUnit};
-use crate::{RUN, containers_conf, emit};
+use crate::{RUN, containers_conf, drop_ins, emit};
 
 /// What was read from a root.
 #[derive(Debug)]
@@ -230,7 +230,7 @@ impl Planner<'_> {
             let path = self.run(&format!("environment.d/{}", service.name), text);
             service.environment_file = Some(path);
         }
-        let path = format!("{}.d/50-bound-images.conf", service.name);
+        let path = format!("{}.d/{}", service.name, drop_ins::NAME);
         self.normal(path, Content::Text(emit::drop_in(&service, binding)));
     }
 
@@ -320,7 +320,7 @@ impl Planner<'_> {
             if unit.reference.as_ref() == Some(&bound.reference) && unit.alias == bound.alias {
                 continue;
             }
-            let path = format!("{name}.d/50-bound-images.conf");
+            let path = format!("{name}.d/{}", drop_ins::NAME);
             self.normal(path, Content::Text(emit::not_bound(template)));
             if !refused.contains_key(name.as_str()) {
                 let now = image_now(unit);

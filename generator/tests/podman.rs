@@ -122,6 +122,9 @@ fn podman_reads_the_merged_configuration() {
              echo \"$service $(podman inspect --format '{{json .Config.Annotations}}' $service)\"
              echo \"env $service $(podman inspect --format '{{json .Config.Env}}' $service)\"
          done
+         # Why files that running containers were started with are kept.
+         if CONTAINERS_CONF_OVERRIDE=/tmp/gone podman ps 2>/tmp/error; then exit 1; fi
+         echo \"gone $(cat /tmp/error)\"
          if podman run --rm quay.io/example/nginx:1 true 2>/tmp/error; then exit 1; fi
          echo \"pull $(cat /tmp/error)\"\n",
     ) else {
@@ -142,6 +145,7 @@ fn podman_reads_the_merged_configuration() {
     }
     assert!(line("env override ").contains("MINE=1"), "{said}");
     assert!(!line("env base ").contains("MINE=1"), "{said}");
+    assert!(line("gone ").contains("no such file"), "{said}");
     // Podman says so without asking the registry, which would be another error.
     assert!(line("pull ").contains("image not known"), "{said}");
 }
