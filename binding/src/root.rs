@@ -198,12 +198,20 @@ impl Root {
         }
         let mut done: Vec<String> = Vec::new();
         let mut todo: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
-        // Most other paths have one at their end.
-        if let Some((above, name)) = plain.rsplit_once('/')
-            && let Some(above) = self.without_links(&[], above.split('/'))
+        // Most others have one at their end, or are those of a link: a directory, `..`, a path.
+        let names: Vec<&str> = path.split('/').collect();
+        let dots = names.iter().position(|name| *name == "..");
+        let at = dots.unwrap_or(names.len().saturating_sub(1));
+        if let Some((above, rest)) = names.split_at_checked(at)
+            && let Some(above) = self.without_links(&[], above.iter().copied(), OFlag::O_DIRECTORY)
         {
-            done.extend(above.split('/').map(str::to_owned));
-            todo = vec![name.to_owned()];
+            done.extend(above.split('/').filter(|name| !name.is_empty()).map(str::to_owned));
+            if dots.is_some()
+                && let Some(path) = self.without_links(&done, rest.iter().copied(), OFlag::empty())
+            {
+                return Ok(path);
+            }
+            todo.truncate(rest.len());
         }
         let (mut links, mut steps) = (0, 0);
         while let Some(name) = todo.pop() {
@@ -238,9 +246,11 @@ impl Root {
                     }
                     todo.extend(target.split('/').rev().map(str::to_owned));
                     // And none behind that.
-                    if let Some(path) =
-                        self.without_links(&done, todo.iter().rev().map(String::as_str))
-                    {
+                    if let Some(path) = self.without_links(
+                        &done,
+                        todo.iter().rev().map(String::as_str),
+                        OFlag::empty(),
+                    ) {
                         return Ok(path);
                     }
                 }
@@ -253,11 +263,12 @@ impl Root {
     }
 
     /// The path that `rest` leads to from the directory `done`, which has no links in it, if there
-    /// are none in that either and it exists. The kernel tells it in one call.
+    /// are none in that either and it exists, as `flags` want it. The kernel tells it in one call.
     fn without_links<'p>(
         &self,
         done: &[String],
         rest: impl Iterator<Item = &'p str>,
+        flags: OFlag,
     ) -> Option<String> {
         let mut names: Vec<&str> = done.iter().map(String::as_str).collect();
         let mut down = false;
@@ -274,7 +285,7 @@ impl Root {
             }
         }
         let path = names.join("/");
-        self.open_with(&path, OFlag::O_PATH, ResolveFlag::RESOLVE_NO_SYMLINKS)
+        self.open_with(&path, OFlag::O_PATH | flags, ResolveFlag::RESOLVE_NO_SYMLINKS)
             .is_ok()
             .then_some(path)
     }

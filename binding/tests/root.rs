@@ -20,6 +20,13 @@ fn links_stay_inside() {
         .link("dirs/d", "../usr/file/.")
         .link("dirs/e", "../usr/file/");
     let root = tree.root();
+    for path in ["dirs/../usr/file", "dirs/a/../usr/file", "/usr/../../usr//file/", "./up"] {
+        assert_eq!(root.resolve(path).unwrap(), "usr/file", "{path}");
+    }
+    for path in ["dirs/../none", "none/../usr/file", "usr/file/../file", "dirs/../usr/file/."] {
+        assert!(root.resolve(path).is_err(), "{path}");
+    }
+    assert_eq!(root.resolve("dirs/..").unwrap(), "");
     assert!(root.resolve("dirs/d").is_err());
     assert_eq!(root.resolve("dirs/e").unwrap(), "usr/file");
     for path in ["usr/file", "absolute", "up", "dirs/a/file", "dirs/b", "dirs/c"] {
