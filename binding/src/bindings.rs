@@ -66,6 +66,15 @@ pub struct Binding {
 /// # Errors
 /// When the directory of bindings itself cannot be read. That there is none is no error.
 pub fn read(root: &Root) -> Result<Bindings> {
+    read_files(&Files::new(root))
+}
+
+/// As [`read()`], with files that were read already, and may be used again.
+///
+/// # Errors
+/// As [`read()`].
+pub fn read_files(files: &Files<'_>) -> Result<Bindings> {
+    let root = files.root;
     let mut entries = match root.list(BINDINGS_PATH) {
         Ok(entries) => entries,
         // A dangling link in place of the directory must not pass for "no bindings".
@@ -91,8 +100,7 @@ pub fn read(root: &Root) -> Result<Bindings> {
     let usr = search(&[USR]);
     // Without /etc there is nothing to compare.
     let etc = root.kind(ETC).is_ok().then(|| search(&[ETC, USR]));
-    let mut reader =
-        Reader { files: Files::new(root), usr, etc, findings, used: BTreeSet::new(), users: None };
+    let mut reader = Reader { files, usr, etc, findings, used: BTreeSet::new(), users: None };
     let bindings: Vec<Binding> = entries.iter().filter_map(|entry| reader.binding(entry)).collect();
     reader.check_neighbours();
     let mut findings = reader.findings;
@@ -102,7 +110,7 @@ pub fn read(root: &Root) -> Result<Bindings> {
 
 /// One pass over a root.
 struct Reader<'a> {
-    files: Files<'a>,
+    files: &'a Files<'a>,
     usr: Search,
     etc: Option<Search>,
     findings: Vec<Finding>,
@@ -124,14 +132,14 @@ impl Reader<'_> {
     }
 
     fn try_binding(&mut self, entry: &Entry) -> Result<Option<Binding>, Finding> {
-        let Target { path, searched } = link::follow(&self.files, &self.usr, entry)?;
+        let Target { path, searched } = link::follow(self.files, &self.usr, entry)?;
         let name = entry.name.to_string_lossy().into_owned();
         self.used.insert(path.clone());
-        let (unit, more) = self.usr.unit(&self.files, &path)?;
+        let (unit, more) = self.usr.unit(self.files, &path)?;
         self.findings.extend(more);
         self.check_place(&name, &unit, searched);
         self.check_unit(&unit);
-        let meaning = meaning(&unit, &self.usr, &self.files, &mut self.findings)?;
+        let meaning = meaning(&unit, &self.usr, self.files, &mut self.findings)?;
         if let Some(via) = &meaning.via {
             self.used.insert(via.path.clone());
             self.check_unit(via);
@@ -172,7 +180,7 @@ impl Reader<'_> {
             let fix = format!("move the Quadlet to {USR}");
             let finding = Finding::new(Code::OutsideSearchPath, place, why, fix);
             self.findings.push(finding.about(name));
-        } else if let Some(first) = self.usr.find(&self.files, &unit.name)
+        } else if let Some(first) = self.usr.find(self.files, &unit.name)
             && first != unit.path
         {
             let why = format!("Podman reads {first} in place of {}", unit.path);
@@ -186,7 +194,7 @@ impl Reader<'_> {
         let group = group_of(&unit.name);
         self.findings.extend(check_keys(unit, group));
         if group == "Container" {
-            let (usr, files) = (&self.usr, &self.files);
+            let (usr, files) = (&self.usr, self.files);
             // What the administrator adds in /etc may well be what this Quadlet asks for.
             let exists = |name: &str| {
                 let search = self.etc.as_ref().unwrap_or(usr);
@@ -213,9 +221,9 @@ impl Reader<'_> {
     fn check_order(&mut self, unit: &Unit, here: &Meaning) {
         let quadlets = [Some(unit), here.via.as_ref()];
         for older in quadlets.into_iter().flatten() {
-            let Some(newer) = self.usr.newer_unit(&self.files, older) else { continue };
+            let Some(newer) = self.usr.newer_unit(self.files, older) else { continue };
             let mut ignored = Vec::new();
-            let there = meaning(&newer, &self.usr, &self.files, &mut ignored);
+            let there = meaning(&newer, &self.usr, self.files, &mut ignored);
             let same = match &there {
                 Ok(there) => there.image.text == here.image.text,
                 Err(_) => false,
@@ -234,7 +242,7 @@ impl Reader<'_> {
         let Some(etc) = &self.etc else { return };
         let mut by: Option<(Place, String)> = None;
         for quadlet in [Some(unit), here.via.as_ref()].into_iter().flatten() {
-            if let Some(path) = etc.find(&self.files, &quadlet.name)
+            if let Some(path) = etc.find(self.files, &quadlet.name)
                 && path != quadlet.path
                 && !self.usr.contains(parent(path))
             {
@@ -244,8 +252,8 @@ impl Reader<'_> {
         }
         if by.is_none() {
             let live = etc
-                .unit(&self.files, &unit.path)
-                .and_then(|(unit, _)| meaning(&unit, etc, &self.files, &mut Vec::new()));
+                .unit(self.files, &unit.path)
+                .and_then(|(unit, _)| meaning(&unit, etc, self.files, &mut Vec::new()));
             by = match live {
                 Ok(live) if live.same(here) => None,
                 Ok(live) => {
@@ -268,7 +276,7 @@ impl Reader<'_> {
         units.extend(here.via.clone());
         if group_of(&unit.name) == "Image" {
             for user in self.users(&unit.name) {
-                if let Ok(used) = meaning(&user, &self.usr, &self.files, &mut Vec::new()) {
+                if let Ok(used) = meaning(&user, &self.usr, self.files, &mut Vec::new()) {
                     self.check_overridden(name, &user, &used);
                 }
                 units.push(user);
@@ -298,9 +306,9 @@ impl Reader<'_> {
         names
             .filter(|name| name.starts_with(&prefix) && **name != template.name)
             .filter_map(|name| {
-                let path = self.usr.find(&self.files, name)?;
-                let (unit, _) = self.usr.unit(&self.files, path).ok()?;
-                let there = meaning(&unit, &self.usr, &self.files, &mut Vec::new()).ok()?;
+                let path = self.usr.find(self.files, name)?;
+                let (unit, _) = self.usr.unit(self.files, path).ok()?;
+                let there = meaning(&unit, &self.usr, self.files, &mut Vec::new()).ok()?;
                 there.same(here).then_some(unit)
             })
             .collect()
@@ -311,9 +319,9 @@ impl Reader<'_> {
         let users = self.users.get_or_insert_with(|| {
             let mut users: BTreeMap<String, Vec<Unit>> = BTreeMap::new();
             for name in self.usr.names(".container") {
-                let Some(path) = self.usr.find(&self.files, name) else { continue };
+                let Some(path) = self.usr.find(self.files, name) else { continue };
                 // A container that cannot be read is reported as a neighbour.
-                let Ok((unit, _)) = self.usr.unit(&self.files, path) else { continue };
+                let Ok((unit, _)) = self.usr.unit(self.files, path) else { continue };
                 if let Some(used) = unit.filled("Container", "Image") {
                     users.entry(used.text).or_default().push(unit);
                 }

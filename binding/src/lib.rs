@@ -19,7 +19,7 @@ pub mod record;
 pub mod reference;
 pub mod root;
 
-pub use bindings::{Binding, Bindings, read};
+pub use bindings::{Binding, Bindings, read, read_files};
 pub use finding::{Code, Finding, Place, Severity};
 pub use names::{Resolved, StoredImage, check_conflicts, plan_names};
 pub use pull::{Platform, PullOptions, Secret};

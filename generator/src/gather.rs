@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
+use binding::quadlet::search::Files;
 use binding::{Binding, Platform, Root};
 
 use crate::booted::Booted;
@@ -12,7 +13,9 @@ use crate::store;
 
 /// Everything the plan needs; `None` when the root has no bindings.
 pub(crate) fn gather(root: &Root, host: &Platform, booted: &Booted) -> Result<Option<Inputs>> {
-    let bindings = binding::read(root)?;
+    // Each Quadlet is read once for both.
+    let files = Files::new(root);
+    let bindings = binding::read_files(&files)?;
     let mut warnings: Vec<String> = bindings
         .findings
         .iter()
@@ -39,7 +42,7 @@ pub(crate) fn gather(root: &Root, host: &Platform, booted: &Booted) -> Result<Op
         }
         bound.push(Bound { name, reference, alias, services });
     }
-    let (live, more) = live::read(root)?;
+    let (live, more) = live::read(&files)?;
     warnings.extend(more);
     let conf = read_storage_conf(root)?;
     let own = read_own(root, &live);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use binding::Reference;
 use binding::quadlet::image::{meaning, parse_image};
 use binding::quadlet::search::{ETC, Files, Search, USR};
 use binding::quadlet::service::services;
 use binding::quadlet::unit::Unit;
-use binding::{Reference, Root};
 
 use crate::drop_ins::DropIns;
 use crate::environment::Environment;
@@ -45,27 +45,27 @@ pub(crate) struct Pod {
 }
 
 /// Reads them, and says which cannot be read.
-pub(crate) fn read(root: &Root) -> Result<(Live, Vec<String>)> {
+pub(crate) fn read(files: &Files<'_>) -> Result<(Live, Vec<String>)> {
+    let root = files.root;
     let search = Search::read(root, &[RUN, ETC, USR])?;
-    let files = Files::new(root);
     let drop_ins = DropIns::read(root);
     let mut live = Live::default();
     let mut warnings = Vec::new();
     let mut broken = BTreeSet::new();
     for extension in [".container", ".image", ".pod"] {
         for name in search.names(extension) {
-            let Some(path) = search.find(&files, name) else { continue };
-            match search.unit(&files, path) {
+            let Some(path) = search.find(files, name) else { continue };
+            match search.unit(files, path) {
                 Ok((unit, _)) if extension == ".pod" => {
                     let service = pod_service(&unit);
-                    let environment = drop_ins.environment(&service, &unit, &files);
+                    let environment = drop_ins.environment(&service, &unit, files);
                     let unit = pod_unit(&unit, environment);
                     live.pods.insert(name.to_owned(), Pod { service, unit });
                 }
                 Ok((unit, _)) => {
-                    let found = live_unit(&unit, &search, &files);
+                    let found = live_unit(&unit, &search, files);
                     for service in services(&unit).0 {
-                        let environment = drop_ins.environment(&service, &unit, &files);
+                        let environment = drop_ins.environment(&service, &unit, files);
                         live.services.insert(service, LiveUnit { environment, ..found.clone() });
                     }
                 }
