@@ -2,7 +2,7 @@
 
 use binding::{RECORD_FILE, STORE_PATH};
 
-use crate::plan::{Pooled, Service};
+use crate::model::{Pooled, Service};
 
 /// The unit that fetches what the booted root lacks. The package has it.
 pub(crate) const STAGE_BOOTED: &str = "bound-images-stage-booted.service";

@@ -8,7 +8,7 @@ use binding::{Binding, Platform, Root};
 
 use crate::booted::Booted;
 use crate::live::{self, Live};
-use crate::plan::{Bound, Inputs, Store};
+use crate::model::{Bound, Inputs, Store};
 use crate::store;
 
 /// Everything the plan needs; `None` when the root has no bindings.

@@ -34,13 +34,14 @@ mod environment;
 mod gather;
 mod kmsg;
 mod live;
+mod model;
 mod plan;
 mod refresh;
 mod store;
 mod write;
 
 pub use kmsg::warn;
-pub use plan::{Base, Content, Generated, OutputFile};
+pub use model::{Base, Content, Generated, OutputFile};
 pub use refresh::refresh;
 pub use write::write;
 

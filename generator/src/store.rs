@@ -13,7 +13,7 @@ use host::{DEFAULT_POOL, Linked, Pool, RootId};
 
 use crate::booted::Booted;
 use crate::gather::Found;
-use crate::plan::{Pooled, Store};
+use crate::model::{Pooled, Store};
 
 /// Finds the store of `root`, whose bindings are `bindings`.
 ///

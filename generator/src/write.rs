@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::plan::{Base, Content, Generated, OutputFile};
+use crate::model::{Base, Content, Generated, OutputFile};
 
 /// Directories below [`crate::RUN`] that have files of ours and no others.
 const OURS: [&str; 3] = ["containers.conf.d", "environment.d", "storage.conf.d"];
