@@ -7,6 +7,7 @@
 
 mod cli;
 pub mod command;
+pub mod finalize;
 pub mod gate;
 pub mod machine;
 pub mod pool;

@@ -14,6 +14,9 @@ use crate::verdict::{Outcome, Report};
 /// Where journald listens.
 pub(crate) const SOCKET: &str = "/run/systemd/journal/socket";
 
+/// The message id of a refusal, which `units/bound-images.catalog` explains.
+const REFUSED: &str = "c39bceb39b164e6c8108a5cdd28004f9";
+
 /// Longest value of a field, in bytes: what is longer was never meant for people.
 const MAX_VALUE: usize = 4096;
 
@@ -45,6 +48,9 @@ fn datagram(report: &Report) -> Vec<u8> {
          BOUND_IMAGES_RESULT={result}\n",
         line(&report.message)
     );
+    if report.outcome == Outcome::Refused {
+        text.push_str(&format!("MESSAGE_ID={REFUSED}\n"));
+    }
     for (name, value) in &report.fields {
         text.push_str(&format!("{name}={}\n", line(value)));
     }
@@ -67,6 +73,14 @@ fn line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_catalog_explains_a_refusal() {
+        let text = String::from_utf8(datagram(&Report::refused("no"))).unwrap();
+        assert!(text.contains(&format!("\nMESSAGE_ID={REFUSED}\n")), "{text}");
+        let catalog = include_str!("../../units/bound-images.catalog");
+        assert!(catalog.contains(&format!("-- {REFUSED}\n")));
+    }
 
     #[test]
     fn a_value_cannot_start_another_field() {

@@ -7,6 +7,7 @@ use crate::gate;
 use crate::machine::Machine;
 use crate::pool::{Unavailable, Writer, gc};
 use crate::render::{self, Style};
+use crate::system::journal;
 
 /// Removes from the pool what nothing needs any more; only says so if `dry_run`.
 ///
@@ -44,7 +45,11 @@ pub fn run(
     render::gc(&plan, dry_run, style)?;
     let Some(writer) = writer else { return Ok(Exit::Well) };
     forget_what_booted(machine, &host);
-    match gc::apply(&plan, &writer) {
+    let applied = gc::apply(&plan, &writer);
+    if !plan.stores.is_empty() {
+        journal::collected(&plan.stores.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
+    match applied {
         Ok(()) => Ok(Exit::Well),
         Err(errors) => {
             for error in errors {

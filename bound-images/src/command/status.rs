@@ -6,6 +6,7 @@ use host::{Deployment, Role};
 use serde::Serialize;
 
 use super::{Exit, verify};
+use crate::finalize;
 use crate::gate::{self, HeldBack};
 use crate::machine::Machine;
 use crate::pool::released::Release;
@@ -76,6 +77,9 @@ pub struct Status {
     /// Why it cannot be told what is staged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staged_fault: Option<String>,
+    /// What is wrong with the gate.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gate_faults: Vec<String>,
     /// Where the pool is.
     pub pool: String,
 }
@@ -89,6 +93,7 @@ pub fn run(machine: &Machine, style: Style) -> anyhow::Result<Exit> {
     render::status(&status, style)?;
     let fine = status.held_back.is_none()
         && status.staged_fault.is_none()
+        && status.gate_faults.is_empty()
         && status.roots.iter().all(|root| {
             let counts = matches!(root.role, Role::Booted | Role::Staged);
             !counts || matches!(root.state, Standing::Complete | Standing::NoBindings)
@@ -129,6 +134,10 @@ pub fn gather(machine: &Machine) -> anyhow::Result<Status> {
         held_back,
         wanted: wanted.iter().map(|found| found.root.to_string()).collect(),
         staged_fault: host.staged_fault.clone(),
+        gate_faults: match host.roots.is_empty() {
+            true => Vec::new(),
+            false => finalize::check(&machine.system)?,
+        },
         pool: format!("/{}", machine.pool.path()),
     })
 }

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::Exit;
 use crate::cli;
-use crate::machine::Machine;
+use crate::finalize;
+use crate::machine::{Machine, Target};
 use crate::pool::damaged::Damaged;
 use crate::pool::released::Release;
 use crate::pool::{Unavailable, Writer};
@@ -119,6 +120,11 @@ pub(crate) async fn run(
             && let Some(warning) = policy_warning(environment).await
         {
             render::note(&format!("warning: {warning}"));
+        }
+    }
+    if matches!(&target, Target::Deployment(root) if root.role == Role::Booted) {
+        for fault in finalize::check(&machine.system)? {
+            render::note(&format!("warning: {fault}"));
         }
     }
     render::verify(&verdict, style)?;

@@ -63,6 +63,9 @@ fn status_text(status: &Status, color: bool) -> String {
             roots.join(", ")
         ));
     }
+    for fault in &status.gate_faults {
+        out.push_str(&format!("\nThe gate is not in place: {}\n", printable(fault)));
+    }
     if let Some(why) = &status.staged_fault {
         out.push_str(&format!(
             "\nIt cannot be told whether a root is staged: {}\n",
