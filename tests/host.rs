@@ -425,3 +425,79 @@ fn a_pool_with_foreign_things_in_it_and_two_writers() {
     }
     assert!(!pool.join("stores").join(format!(".removing-{}.0", "a".repeat(64))).exists());
 }
+
+/// A root of bootc's composefs backend: an EROFS image of names, with the content of files in a
+/// directory of objects (composefs, `doc/long-term-support` and bootc 1.16's repository).
+fn composefs_root(host: &Machine, id: &str, images: &[(&str, &str)]) {
+    let (sysroot, tree) = (host.top().join("sysroot"), host.world.path("tree"));
+    let object = |text: &str| {
+        let name = oci_digest::Digest::of(text.as_bytes()).hex();
+        let path = format!("{}/{}", &name[..2], &name[2..]);
+        let file = sysroot.join("composefs/objects").join(&path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+        format!("/{path}")
+    };
+    let (quadlets, links) =
+        (tree.join("usr/share/containers/systemd"), tree.join("usr/lib/bootc/bound-images.d"));
+    fs::create_dir_all(&quadlets).unwrap();
+    fs::create_dir_all(&links).unwrap();
+    for (name, image) in images {
+        let text = format!("[Container]\nImage={image}\n");
+        let file = quadlets.join(format!("{name}.container"));
+        let made = fs::File::create(&file).unwrap();
+        made.set_len(text.len() as u64).unwrap();
+        let set = |name: &str, value: &[u8]| {
+            rustix::fs::fsetxattr(&made, name, value, rustix::fs::XattrFlags::empty()).unwrap();
+        };
+        set("trusted.overlay.metacopy", b"");
+        set("trusted.overlay.redirect", object(&text).as_bytes());
+        let target = format!("/usr/share/containers/systemd/{name}.container");
+        symlink(target, links.join(format!("{name}.container"))).unwrap();
+    }
+    fs::create_dir_all(sysroot.join(format!("state/deploy/{id}/etc"))).unwrap();
+    fs::create_dir_all(sysroot.join("composefs/images")).unwrap();
+    let image = sysroot.join("composefs/images").join(id);
+    let made =
+        host.world.command_of("mkfs.erofs").arg("-x1").arg(&image).arg(&tree).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    fs::remove_dir_all(tree).unwrap();
+}
+
+#[test]
+fn roots_of_bootcs_composefs_backend() {
+    if !have(&["python3", "mkfs.erofs"]) {
+        return;
+    }
+    let known = fs::read_to_string("/proc/filesystems").unwrap();
+    if !known.contains("erofs") {
+        eprintln!("skipped: needs a kernel with erofs");
+        return;
+    }
+    let host = Machine::new();
+    let [a, b] = ["a", "b"].map(|letter| letter.repeat(128));
+    host.undeploy("a");
+    composefs_root(&host, &a, &[("one", ONE)]);
+    composefs_root(&host, &b, &[("one", ONE), ("two", TWO)]);
+    let mounts = format!(
+        "30 1 0:9 / / ro - overlay composefs:{a} ro\n31 30 8:1 /state/deploy/{a}/etc /etc rw - ext4 /dev/vda rw\n"
+    );
+    fs::write(host.top().join("proc/self/mountinfo"), mounts).unwrap();
+    fs::create_dir_all(host.top().join("run/composefs")).unwrap();
+    let staged = format!("{{\"depl_id\":\"{b}\",\"finalization_locked\":false}}");
+    fs::write(host.top().join("run/composefs/staged-deployment"), staged).unwrap();
+
+    host.run(&["list", "--root", "staged"])
+        .expect(1, &["one.container", "two.container", "missing"]);
+    host.run(&["gate"]).expect(1, &["held back", "one.container"]);
+    host.stage(&[]).expect(0, &["Staged 2 images"]);
+    host.run(&["gate"]).expect(0, &["is complete"]);
+    host.stage(&["--late-binding"]).expect(0, &["Staged 1 image"]);
+    let status = host.run(&["status"]);
+    status.expect(0, &["booted", "staged", "complete"]);
+    host.run(&["verify", "--deep", "--root", "staged"]).expect(0, &["every file"]);
+    // The image of a root is not there: nobody knows what it binds.
+    fs::remove_file(host.top().join("sysroot/composefs/images").join(&b)).unwrap();
+    host.run(&["gate"]).expect(1, &["held back", "is not there"]);
+    host.run(&["status"]).expect(1, &["unknown"]);
+}

@@ -34,6 +34,7 @@ test|getfattr|attr|attr
 test|mkfs.ext4|e2fsprogs|e2fsprogs
 test|ostree|ostree|ostree|optional
 test|mkfs.xfs|xfsprogs|xfsprogs|optional
+test|mkfs.erofs|erofs-utils|erofs-utils|optional
 test|unpacked:ostree-boot|unpack:ostree-boot|-|optional
 test|systemd-analyze|systemd|systemd|optional
 test|mmdebstrap|mmdebstrap|mmdebstrap|optional
