@@ -12,6 +12,9 @@ use crate::unpack::{OPAQUE, OPAQUE_XATTR, WHITEOUT, clean};
 
 /// The most links that are followed in one path, as in the kernel.
 const MAX_LINKS: usize = 40;
+/// The most bytes of paths, link targets and attributes of one layer: a million files in the field
+/// have 100 MB of them.
+const MAX_TEXT: usize = 1 << 30;
 
 /// One inode.
 #[derive(Clone, Debug)]
@@ -35,6 +38,8 @@ pub(super) struct Node {
 pub(super) struct Model {
     pub(super) paths: BTreeMap<Vec<u8>, usize>,
     pub(super) nodes: Vec<Node>,
+    /// Bytes of paths, link targets and attributes so far, those that are gone included.
+    text: usize,
 }
 
 impl Node {
@@ -142,9 +147,25 @@ impl Model {
         self.paths.get(path).and_then(|inode| self.nodes.get_mut(*inode))
     }
 
-    fn insert(&mut self, path: &[u8], node: Node) {
-        self.paths.insert(path.to_vec(), self.nodes.len());
+    fn insert(&mut self, path: &[u8], node: Node) -> io::Result<()> {
+        self.name(path, self.nodes.len())?;
         self.nodes.push(node);
+        Ok(())
+    }
+
+    fn name(&mut self, path: &[u8], inode: usize) -> io::Result<()> {
+        self.hold(path.len())?;
+        self.paths.insert(path.to_vec(), inode);
+        Ok(())
+    }
+
+    /// Accounts for what is held in memory: a few bytes of a hostile layer can name a lot.
+    fn hold(&mut self, size: usize) -> io::Result<()> {
+        self.text = self.text.saturating_add(size);
+        if self.text > MAX_TEXT {
+            return Err(wrong("it has more than 1 GiB of names, link targets and attributes"));
+        }
+        Ok(())
     }
 
     /// Removes a name with all below it.
@@ -166,6 +187,8 @@ impl Model {
     }
 
     fn place(&mut self, path: &[u8], member: &Member, content: Option<Expected>) -> io::Result<()> {
+        let attributes = member.xattrs.iter().map(|(name, value)| name.len() + value.len());
+        self.hold(attributes.sum::<usize>() + member.link.len())?;
         if member.kind == Kind::HardLink {
             return self.hard_link(path, member);
         }
@@ -185,8 +208,7 @@ impl Model {
         if member.kind == Kind::Directory && matches!(there, Some((_, true))) {
             node.hide_below();
         }
-        self.insert(path, node);
-        Ok(())
+        self.insert(path, node)
     }
 
     fn hard_link(&mut self, path: &[u8], member: &Member) -> io::Result<()> {
@@ -205,7 +227,7 @@ impl Model {
             *self.paths.get(&join(&parent, base)).ok_or_else(|| wrong("a hard link to nothing"))?;
         if self.paths.get(path) != Some(&inode) {
             self.remove(path);
-            self.paths.insert(path.to_vec(), inode);
+            self.name(path, inode)?;
             if let Some(node) = self.nodes.get_mut(inode) {
                 node.names += 1;
             }
@@ -220,7 +242,7 @@ impl Model {
         let Some(parent) = self.directory_for_whiteout(directory)? else { return Ok(()) };
         let path = join(&parent, hidden);
         match self.node(&path) {
-            None => self.insert(&path, Node::whiteout(member.uid, member.gid)),
+            None => self.insert(&path, Node::whiteout(member.uid, member.gid))?,
             Some(node) if node.kind == Kind::Directory => node.hide_below(),
             Some(_) => {}
         }
@@ -251,7 +273,7 @@ impl Model {
                 Walked::Directory(next) => next,
                 Walked::Missing => {
                     let next = join(&here, part);
-                    self.insert(&next, Node::new(Kind::Directory, 0o755));
+                    self.insert(&next, Node::new(Kind::Directory, 0o755))?;
                     next
                 }
                 Walked::NoDirectory => {
@@ -262,7 +284,7 @@ impl Model {
                     self.remove(&next);
                     let mut node = Node::new(Kind::Directory, 0o755);
                     node.hide_below();
-                    self.insert(&next, node);
+                    self.insert(&next, node)?;
                     next
                 }
             };
