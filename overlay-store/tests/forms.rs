@@ -187,6 +187,22 @@ fn attributes_and_access_control_lists() {
         .file("from-a-mac", b"a kind of attribute that Linux does not have")
         .pax(&[("LIBARCHIVE.xattr.user.x", b"eA"), ("SCHILY.xattr.user.empty", b"")])
         .file("others", b"")
+        // Described again without its list, which the new mode then changes.
+        .pax(&[(access, &one_more)])
+        .member(&Header { name: b"twice/", flag: b'5', mode: 0o700, ..Header::default() }, b"")
+        .member(&Header { name: b"twice/", flag: b'5', mode: 0o741, ..Header::default() }, b"")
+        .pax(&[(access, &one_more)])
+        .file("linked", b"")
+        .member(
+            &Header {
+                name: b"link",
+                link: b"linked",
+                flag: b'1',
+                mode: 0o751,
+                ..Header::default()
+            },
+            b"",
+        )
         .end();
     plain(tar, |diff| {
         let name = "system.posix_acl_access";

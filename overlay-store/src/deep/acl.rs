@@ -31,3 +31,31 @@ pub(super) fn applied(list: &[u8], mode: u32) -> (u32, bool) {
     }
     (mode & !0o070 | bits(3, mask.unwrap_or(group)), more || mask.is_some())
 }
+
+/// `list` once the mode of its file is set to `mode`: the kernel keeps the two in step
+/// (`fs/posix_acl.c`, `__posix_acl_chmod_masq`).
+pub(super) fn changed(list: &[u8], mode: u32) -> Vec<u8> {
+    let mut list = list.to_vec();
+    let has_mask = tags(&list).any(|tag| tag == MASK);
+    let entries = list.get_mut(4..).unwrap_or_default();
+    for entry in entries.chunks_exact_mut(8) {
+        let [t0, t1, p0, p1, ..] = entry else { continue };
+        let shift = match u16::from_le_bytes([*t0, *t1]) {
+            USER_OBJ => 6,
+            MASK => 3,
+            GROUP_OBJ if !has_mask => 3,
+            OTHER => 0,
+            _ => continue,
+        };
+        let permissions = u16::try_from((mode >> shift) & 7).unwrap_or_default();
+        [*p0, *p1] = permissions.to_le_bytes();
+    }
+    list
+}
+
+fn tags(list: &[u8]) -> impl Iterator<Item = u16> {
+    list.get(4..).unwrap_or_default().chunks_exact(8).filter_map(|entry| match entry {
+        [t0, t1, ..] => Some(u16::from_le_bytes([*t0, *t1])),
+        _ => None,
+    })
+}

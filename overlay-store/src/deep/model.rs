@@ -80,6 +80,11 @@ impl Node {
             // Giving a file its owner again takes its capabilities, as in Podman.
             self.xattrs.remove(b"security.capability".as_slice());
         }
+        if self.kind != Kind::Symlink
+            && let Some(list) = self.xattrs.get_mut(acl::ACCESS)
+        {
+            *list = acl::changed(list, member.mode);
+        }
         for (name, value) in member.xattrs.iter().filter(|(name, _)| name != b"security.selinux") {
             self.xattrs.insert(name.clone(), value.clone());
         }
