@@ -426,6 +426,56 @@ fn a_pool_with_foreign_things_in_it_and_two_writers() {
     assert!(!pool.join("stores").join(format!(".removing-{}.0", "a".repeat(64))).exists());
 }
 
+#[test]
+fn a_full_and_a_read_only_pool_and_a_clock_that_jumps() {
+    if !have(&["python3", "unshare"]) {
+        return;
+    }
+    let host = Machine::new();
+    fs::create_dir_all(host.pool()).unwrap();
+    let script = |mount: &str, command: &str| {
+        let mut shell = host.world.command_of("unshare");
+        shell.args(["--mount", "--propagation", "private", "sh", "-euc"]).arg(format!(
+            "mount -t tmpfs -o mode=0700,{mount} pool {pool}; {command} --host {top}",
+            pool = host.pool().display(),
+            top = host.top().display(),
+        ));
+        Ran::of(shell.output().unwrap())
+    };
+    let bundle = host.world.path("bundle");
+    let stage = format!("{PROGRAM} stage --late-binding --bundle {}", bundle.display());
+    let full = script("nr_inodes=40", &stage);
+    assert_eq!(full.code, Some(3), "{}", full.all());
+    full.says(&["nothing was staged", "inodes"]);
+    let read_only = script("ro", &stage);
+    assert!(matches!(read_only.code, Some(1 | 3)), "{}", read_only.all());
+    read_only.says(&["read-only"]);
+
+    // What is wanted since tomorrow is not old, and what was wanted in 1970 is still staged.
+    host.stage(&["--late-binding"]).expect(0, &["Staged"]);
+    host.deploy("b", &[("gone", "registry.example/ns/gone:1")]);
+    host.stage_root("b");
+    assert_ne!(host.stage(&[]).code, Some(0));
+    let wish = host.pool().join(format!("wanted/{}.json", id("b")));
+    for (time, staged) in [(4_000_000_000, false), (0, true)] {
+        let times = rustix::fs::Timespec { tv_sec: time, tv_nsec: 0 };
+        let times = rustix::fs::Timestamps { last_access: times, last_modification: times };
+        rustix::fs::utimensat(rustix::fs::CWD, &wish, &times, rustix::fs::AtFlags::empty())
+            .unwrap();
+        if staged {
+            host.stage_root("b")
+        } else {
+            host.unstage()
+        }
+        host.run(&["gc"]).expect(0, &[]);
+        assert!(wish.exists(), "{time}");
+    }
+    host.unstage();
+    host.undeploy("b");
+    host.run(&["gc"]).expect(0, &[]);
+    assert!(!wish.exists(), "it waited for fifty years");
+}
+
 /// A root of bootc's composefs backend: an EROFS image of names, with the content of files in a
 /// directory of objects (composefs, `doc/long-term-support` and bootc 1.16's repository).
 fn composefs_root(host: &Machine, id: &str, images: &[(&str, &str)]) {

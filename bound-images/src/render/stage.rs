@@ -39,7 +39,7 @@ pub fn progress(event: &Event<'_>, style: Style) {
         }
         Event::Resolved { .. } => {}
         Event::Unavailable { binding, why } => {
-            note(&format!("warning: {binding} is optional and left out: {why}"));
+            note(&format!("warning: {binding} is left out: {why}"));
         }
         Event::Planned(plan) => note(&summary(plan)),
         Event::Layer { diff_id, action, size, done, of } => {

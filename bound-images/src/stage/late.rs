@@ -8,21 +8,21 @@ use super::{Event, Observer, StageError};
 /// Takes back the answers of bindings of which a layer is not there after a fetch that failed.
 ///
 /// # Errors
-/// The error itself, when it is our own disk's or this program's.
+/// The error itself, when nothing is left then, or it is this program's own fault.
 pub(super) fn leave_out(
-    error: &StageError,
+    error: StageError,
     answers: &mut Answers,
     builder: &Builder,
     observer: &Observer,
 ) -> Result<(), StageError> {
-    let reasons: Vec<(String, String)> = match error {
+    let reasons: Vec<(String, String)> = match &error {
         StageError::Sources(list) => {
             list.iter().map(|(name, error)| (name.clone(), error.to_string())).collect()
         }
         StageError::Layers(list) => {
             list.iter().map(|(name, error)| (name.clone(), error.to_string())).collect()
         }
-        other => return Err(StageError::Refused(other.to_string())),
+        _ => return Err(error),
     };
     let mut incomplete = Vec::new();
     for (binding, answer) in &answers.images {
@@ -32,6 +32,9 @@ pub(super) fn leave_out(
                 break;
             }
         }
+    }
+    if incomplete.len() == answers.images.len() {
+        return Err(error);
     }
     for binding in incomplete {
         let why = reasons.iter().find(|(name, _)| name.starts_with(binding.as_str())).map_or_else(

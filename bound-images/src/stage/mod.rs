@@ -341,7 +341,7 @@ impl Stage<'_> {
         match fetched {
             Ok(()) => Ok((answers, plan)),
             Err(error) if self.settings.late => {
-                late::leave_out(&error, &mut answers, &work.builder, self.observer)?;
+                late::leave_out(error, &mut answers, &work.builder, self.observer)?;
                 let plan = self.plan(&answers, Some(&work.builder), false)?;
                 Ok((answers, plan))
             }
