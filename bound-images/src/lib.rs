@@ -22,9 +22,12 @@ pub use cli::{Cli, Color, Format};
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::sync::Arc;
 
 use command::Exit;
 use render::Style;
+use system::bus::Bus;
+use system::notify::Notifier;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What the program was started with, besides its arguments.
@@ -36,6 +39,10 @@ pub struct Surroundings {
     pub no_color: bool,
     /// Whether a unit runs us, and not a person.
     pub unattended: bool,
+    /// Where systemd listens for what a unit tells it (`$NOTIFY_SOCKET`, sd_notify(3)).
+    pub notify_socket: Option<OsString>,
+    /// Where the system bus is, if not at its usual place (`$DBUS_SYSTEM_BUS_ADDRESS`).
+    pub system_bus: Option<OsString>,
 }
 
 /// Makes the pool writable for the commands that write it. Call it while there is one thread: a
@@ -51,8 +58,14 @@ pub fn prepare(cli: &Cli) {
 pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
     system::logger::install(cli.global.verbose);
     let style = Style::new(cli.global.format, cli.global.color, surroundings.no_color);
-    let environment = system::skopeo::passed_environment(surroundings.environment);
-    let done = command::run(cli, environment, surroundings.unattended, style);
+    let bus = surroundings.system_bus.as_deref().and_then(|address| address.to_str());
+    let outside = command::Outside {
+        environment: system::skopeo::passed_environment(surroundings.environment),
+        unattended: surroundings.unattended,
+        notifier: Notifier::open(surroundings.notify_socket.as_ref()).map(Arc::new),
+        bus: Bus::of(&cli.global.host, bus),
+    };
+    let done = command::run(cli, outside, style);
     match interruptible(done).await {
         None => {
             render::note("interrupted: layers that were complete are kept for the next attempt");

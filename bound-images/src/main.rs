@@ -14,6 +14,8 @@ fn main() -> ExitCode {
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
         // systemd.exec(5): set for every process of a unit.
         unattended: std::env::var_os("INVOCATION_ID").is_some(),
+        notify_socket: std::env::var_os("NOTIFY_SOCKET"),
+        system_bus: std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS"),
     };
     bound_images::prepare(&cli);
     let runtime =

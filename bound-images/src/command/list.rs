@@ -5,17 +5,38 @@ use std::path::Path;
 use host::Role;
 
 use super::Exit;
-use crate::machine::Machine;
+use crate::machine::{Machine, Target};
 use crate::render::{self, Style};
 use crate::state::{self, ImageState};
+use crate::system::bus::Bus;
+use crate::system::systemd;
 
 /// Shows the bindings of the root that was typed, or of the booted one.
 ///
 /// # Errors
 /// When the root cannot be looked at.
-pub fn run(machine: &Machine, root: Option<&Path>, style: Style) -> anyhow::Result<Exit> {
-    let state = state::look_target(machine, &machine.target(root, Role::Booted)?)?;
-    render::list(&state, style)?;
+pub async fn run(
+    machine: &Machine,
+    root: Option<&Path>,
+    bus: Option<&Bus>,
+    style: Style,
+) -> anyhow::Result<Exit> {
+    let target = machine.target(root, Role::Booted)?;
+    let state = state::look_target(machine, &target)?;
+    let runs = match &target {
+        Target::Deployment(deployment) => deployment.role == Role::Booted,
+        Target::Plain(_) => root.is_none(),
+    };
+    let services = state.bindings.bindings.iter().flat_map(|binding| binding.services.clone());
+    let services: Vec<String> = services.collect();
+    let states = match bus.filter(|_| runs && !services.is_empty()) {
+        Some(bus) => systemd::states(bus, &services).await.unwrap_or_else(|why| {
+            render::note(&format!("note: it cannot be told which services run: {why}"));
+            Vec::new()
+        }),
+        None => Vec::new(),
+    };
+    render::list(&state, &states, style)?;
     if style.format == crate::cli::Format::Table {
         for finding in &state.bindings.findings {
             render::finding(finding, style);

@@ -1,7 +1,9 @@
 //! One file per command: gather, decide, act, report.
 
+mod beside;
 pub mod gate;
 pub mod gc;
+mod late;
 pub mod list;
 pub mod release;
 pub mod stage;
@@ -10,6 +12,7 @@ pub mod verify;
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use host::config::Config;
@@ -19,11 +22,32 @@ use crate::machine::Machine;
 use crate::pool;
 use crate::render::{self, Style};
 use crate::settings::{self, StageSettings};
+use crate::system::bus::Bus;
 use crate::system::namespace;
+use crate::system::notify::Notifier;
+use crate::system::systemd::{self, Descent};
 
 /// How long the last call may take unless told otherwise: well below the 30 minutes after which
 /// `reboot.target` gives up.
 const LAST_CALL: Duration = Duration::from_secs(300);
+/// How long it may take at a power-off: enough for what is nearly complete, and for nobody to pull
+/// the plug.
+const LAST_CALL_OFF: Duration = Duration::from_secs(15);
+/// What the unit of the last call gives beyond its limit.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What there is outside of this program.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    /// Environment variables, for skopeo.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Whether a unit runs us, and not a person.
+    pub(crate) unattended: bool,
+    /// Where systemd is told how a unit of ours does.
+    pub(crate) notifier: Option<Arc<Notifier>>,
+    /// Where systemd and logind are asked.
+    pub(crate) bus: Option<Bus>,
+}
 
 /// Makes the pool writable for a command that writes it, and the files of roots visible that are in
 /// an image.
@@ -52,12 +76,7 @@ fn config(cli: &Cli) -> anyhow::Result<Config> {
 ///
 /// # Errors
 /// When something cannot be looked at.
-pub(crate) async fn run(
-    cli: Cli,
-    environment: Vec<(OsString, OsString)>,
-    unattended: bool,
-    style: Style,
-) -> anyhow::Result<Exit> {
+pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Result<Exit> {
     let config = match config(&cli) {
         Ok(config) => config,
         // The gate must not refuse for ever because of a file that only it cannot read.
@@ -70,7 +89,7 @@ pub(crate) async fn run(
             return Ok(Exit::Usage);
         }
     };
-    let by_hand = !unattended && matches!(cli.command, cli::Command::Stage(_));
+    let by_hand = !outside.unattended && matches!(cli.command, cli::Command::Stage(_));
     for unknown in &config.unknown {
         if by_hand {
             render::failed(unknown, style);
@@ -80,9 +99,11 @@ pub(crate) async fn run(
     }
     let machine = Machine::open(&cli.global.host, &config)?;
     match cli.command {
-        cli::Command::List(rooted) => list::run(&machine, rooted.root.as_deref(), style),
-        cli::Command::Verify(typed) => verify::run(&machine, &typed, environment, style).await,
-        cli::Command::Status => status::run(&machine, style),
+        cli::Command::List(rooted) => {
+            list::run(&machine, rooted.root.as_deref(), outside.bus.as_ref(), style).await
+        }
+        cli::Command::Verify(typed) => verify::run(&machine, &typed, outside.environment, style).await,
+        cli::Command::Status => status::run(&machine, outside.bus.as_ref(), style).await,
         cli::Command::Gate(gate) if gate.soft_reboot => gate::soft_reboot(&machine, style),
         cli::Command::Gate(_) => gate::run(&machine, style),
         cli::Command::Release(typed) => {
@@ -93,7 +114,7 @@ pub(crate) async fn run(
             gc::run(&machine, keep, typed.dry_run, style)
         }
         cli::Command::Stage(typed) => {
-            stage_command(&machine, typed, config, environment, style).await
+            stage_command(&machine, typed, config, outside, style).await
         }
     }
 }
@@ -102,7 +123,7 @@ async fn stage_command(
     machine: &Machine,
     typed: cli::Stage,
     config: Config,
-    environment: Vec<(OsString, OsString)>,
+    outside: Outside,
     style: Style,
 ) -> anyhow::Result<Exit> {
     let (late, last_call) = (typed.late_binding, typed.last_call);
@@ -117,8 +138,21 @@ async fn stage_command(
         render::failed(&format!("the auth file {} is not there", path.display()), style);
         return Ok(Exit::Usage);
     }
-    let wait = if last_call { limit } else { wait };
-    let run = stage::Run { machine, settings, environment, style, wait };
+    let limit = match last_call {
+        true => match last_call_limit(outside.bus.as_ref(), limit).await {
+            Some(limit) => limit,
+            None => {
+                render::note("the host is not going down: there is no last call");
+                return Ok(Exit::Well);
+            }
+        },
+        false => limit,
+    };
+    let (wait, patience) = if last_call { (limit, None) } else { (wait, Some(beside::PATIENCE)) };
+    if let (true, Some(notifier)) = (last_call, &outside.notifier) {
+        notifier.extend(limit.saturating_add(GRACE));
+    }
+    let run = stage::Run { machine, settings, outside, style, wait, patience };
     match root {
         Some(root) => run.root(Path::new(&root)).await,
         None if late => run.late().await,
@@ -131,6 +165,24 @@ async fn stage_command(
             }
         },
         None => run.staged().await,
+    }
+}
+
+/// How long the last call may take; none when the host does not go down, and the unit was stopped
+/// by somebody.
+async fn last_call_limit(bus: Option<&Bus>, limit: Duration) -> Option<Duration> {
+    let descent = match bus {
+        Some(bus) => systemd::descent(bus).await,
+        None => Err("there is no system bus".to_owned()),
+    };
+    match descent {
+        Ok(Descent::None) => None,
+        Ok(Descent::Off) => Some(limit.min(LAST_CALL_OFF)),
+        Ok(Descent::Reboot) => Some(limit),
+        Err(why) => {
+            log::info!("it cannot be told how the host goes down: {why}");
+            Some(limit)
+        }
     }
 }
 

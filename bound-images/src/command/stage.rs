@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use host::{Deployment, Role};
 
-use super::Exit;
+use super::beside::Beside;
+use super::{Exit, Outside};
 use crate::machine::{Machine, Target};
 use crate::pool::wanted;
 use crate::render::{self, Style};
 use crate::settings::StageSettings;
 use crate::source::{Kind, Source, SourceError, bundle, registry};
-use crate::stage::{self, Event, Outcome, Site, StageError, Wish};
+use crate::stage::{self, Outcome, Site, StageError, Wish};
 use crate::state::{self, State, StoreState};
 use crate::system::journal;
 
@@ -27,12 +28,14 @@ pub(crate) struct Run<'a> {
     pub(crate) machine: &'a Machine,
     /// What was typed and configured.
     pub(crate) settings: StageSettings,
-    /// Environment variables, for skopeo.
-    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// Whom to ask and to tell.
+    pub(crate) outside: Outside,
     /// How to write.
     pub(crate) style: Style,
     /// How long another stage is waited for.
     pub(crate) wait: Duration,
+    /// For how long a unit is let live when nothing moves, if that is asked for.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Run<'_> {
@@ -120,7 +123,8 @@ impl Run<'_> {
             Err(error) => return Ok(self.source_failed(&error)),
         };
         let site = Site::Pool { machine: self.machine, wait: self.wait, wish: Wish::None };
-        let observer = self.observer();
+        let beside = self.beside(true);
+        let observer = beside.observer(self.style);
         // What cannot be had now must not stop the rest.
         let settings = StageSettings { late: true, ..self.settings.clone() };
         match stage::prefetch(&settings, &state, site, source, &observer).await {
@@ -135,32 +139,7 @@ impl Run<'_> {
         }
     }
 
-    /// Fetches what the booted root lacks, and publishes what can be had.
-    ///
-    /// # Errors
-    /// When it cannot be looked at.
-    pub(crate) async fn late(&self) -> anyhow::Result<Exit> {
-        let Target::Deployment(booted) = self.machine.target(None, Role::Booted)? else {
-            render::nothing_staged(self.style)?;
-            return Ok(Exit::Well);
-        };
-        let state = state::look_at(self.machine, &booted)?;
-        if super::verify::reasons(&state).is_empty() {
-            render::note(&format!("{} is complete", booted.id.short()));
-            return Ok(Exit::Well);
-        }
-        journal::late_binding(booted.id.as_str());
-        let site = Site::Pool { machine: self.machine, wait: self.wait, wish: Wish::Own };
-        let exit = self.stage(state, site).await?;
-        let reasons = super::verify::reasons(&state::look_at(self.machine, &booted)?);
-        if reasons.is_empty() {
-            return Ok(exit);
-        }
-        journal::missing_at_boot(booted.id.as_str(), &reasons);
-        Ok(if exit == Exit::Well { Exit::Findings } else { exit })
-    }
-
-    async fn stage(&self, mut state: State, site: Site<'_>) -> anyhow::Result<Exit> {
+    pub(super) async fn stage(&self, mut state: State, site: Site<'_>) -> anyhow::Result<Exit> {
         if self.settings.repair
             && let StoreState::Ours(held) = &mut state.store
         {
@@ -170,7 +149,8 @@ impl Run<'_> {
             Ok(source) => Arc::new(source),
             Err(error) => return Ok(self.source_failed(&error)),
         };
-        let observer = self.observer();
+        let beside = self.beside(matches!(site, Site::Pool { .. }));
+        let observer = beside.observer(self.style);
         match stage::stage(&self.settings, &state, site, source, &observer).await {
             Ok(outcome) => {
                 render::stage(&outcome, self.style).context("cannot write the result")?;
@@ -186,9 +166,10 @@ impl Run<'_> {
         }
     }
 
-    fn observer(&self) -> impl Fn(Event<'_>) + Send + Sync + 'static {
-        let style = self.style;
-        move |event: Event<'_>| render::progress(&event, style)
+    /// For a root of this host, and not any directory, the host is kept awake.
+    fn beside(&self, is_of_host: bool) -> Beside {
+        let bus = self.outside.bus.clone().filter(|_| is_of_host && !self.settings.dry_run);
+        Beside::start(self.outside.notifier.clone(), self.patience, bus)
     }
 
     fn source_failed(&self, error: &SourceError) -> Exit {
@@ -204,9 +185,9 @@ impl Run<'_> {
                 stall_timeout: self.settings.stall_timeout,
                 retries: self.settings.retries,
                 // Podman heeds this variable, skopeo only an option.
-                registries_conf: variable(&self.environment, "CONTAINERS_REGISTRIES_CONF")
+                registries_conf: variable(&self.outside.environment, "CONTAINERS_REGISTRIES_CONF")
                     .map(Into::into),
-                ..registry::RegistryOptions::new(self.environment.clone())
+                ..registry::RegistryOptions::new(self.outside.environment.clone())
             }))),
         }
     }

@@ -13,6 +13,8 @@ use crate::pool::released::Release;
 use crate::pool::wanted;
 use crate::render::{self, Style};
 use crate::state::{self, ImageState, State, StoreState};
+use crate::system::bus::Bus;
+use crate::system::systemd::{self, UnitState};
 
 /// How it stands with a root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -59,6 +61,12 @@ pub struct RootStatus {
     /// Why it was released.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub released: Option<String>,
+    /// The services that use its images.
+    #[serde(skip)]
+    pub services: Vec<String>,
+    /// How it stands with them, in the root that is booted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub service_states: Vec<UnitState>,
     /// What keeps it from being complete.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -80,6 +88,9 @@ pub struct Status {
     /// What is wrong with the gate.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gate_faults: Vec<String>,
+    /// Why it cannot be told which services run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services_fault: Option<String>,
     /// Where the pool is.
     pub pool: String,
 }
@@ -88,8 +99,11 @@ pub struct Status {
 ///
 /// # Errors
 /// When they cannot be found.
-pub fn run(machine: &Machine, style: Style) -> anyhow::Result<Exit> {
-    let status = gather(machine)?;
+pub async fn run(machine: &Machine, bus: Option<&Bus>, style: Style) -> anyhow::Result<Exit> {
+    let mut status = gather(machine)?;
+    if let Some(bus) = bus {
+        ask(&mut status, bus).await;
+    }
     render::status(&status, style)?;
     let fine = status.held_back.is_none()
         && status.staged_fault.is_none()
@@ -99,6 +113,16 @@ pub fn run(machine: &Machine, style: Style) -> anyhow::Result<Exit> {
             !counts || matches!(root.state, Standing::Complete | Standing::NoBindings)
         });
     Ok(if fine { Exit::Well } else { Exit::Findings })
+}
+
+/// Asks how it stands with the services of the booted root.
+async fn ask(status: &mut Status, bus: &Bus) {
+    let booted = status.roots.iter_mut().find(|root| root.role == Role::Booted);
+    let Some(root) = booted.filter(|root| !root.services.is_empty()) else { return };
+    match systemd::states(bus, &root.services).await {
+        Ok(states) => root.service_states = states,
+        Err(why) => status.services_fault = Some(why),
+    }
 }
 
 /// Looks at all roots.
@@ -138,6 +162,7 @@ pub fn gather(machine: &Machine) -> anyhow::Result<Status> {
             true => Vec::new(),
             false => finalize::check(&machine.system)?,
         },
+        services_fault: None,
         pool: format!("/{}", machine.pool.path()),
     })
 }
@@ -170,6 +195,8 @@ fn root_status(
         bytes: 0,
         own_bytes: 0,
         released: None,
+        services: Vec::new(),
+        service_states: Vec::new(),
         problems: Vec::new(),
     };
     let state = match state {
@@ -182,6 +209,8 @@ fn root_status(
     let present = |binding: &&binding::Binding| state.image_state(binding) == ImageState::Present;
     out.bindings = state.bindings.bindings.len();
     out.present = state.bindings.bindings.iter().filter(present).count();
+    let services = state.bindings.bindings.iter().flat_map(|binding| binding.services.clone());
+    out.services = services.collect();
     if let StoreState::Ours(held) = &state.store {
         out.store = held.name.as_ref().map(ToString::to_string);
     }

@@ -45,6 +45,17 @@ fn status_text(status: &Status, color: bool) -> String {
             out.push('\n');
         }
     }
+    for root in &status.roots {
+        let down = root.service_states.iter().filter(|unit| !unit.is_up());
+        let down: Vec<String> =
+            down.map(|unit| format!("{} ({})", printable(&unit.name), unit.word())).collect();
+        if !down.is_empty() {
+            out.push_str(&format!("\nServices of {} that do not run: {}\n", root.short, down.join(", ")));
+        }
+    }
+    if let Some(why) = &status.services_fault {
+        out.push_str(&format!("\nIt cannot be told which services run: {}\n", printable(why)));
+    }
     if let Some(held) = &status.held_back {
         let root = held.root.as_deref().and_then(RootId::parse);
         let root = root.map_or_else(|| "The staged root".to_owned(), |root| root.short());

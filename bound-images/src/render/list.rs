@@ -8,6 +8,7 @@ use super::table::table;
 use super::{FindingJson, SCHEMA, Style, bytes, print, print_json, printable};
 use crate::cli::Format;
 use crate::state::{ImageState, State, StoreState};
+use crate::system::systemd::{self, UnitState};
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -37,20 +38,23 @@ struct BindingJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     services: &'a [String],
+    /// Only for the root that runs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    service_states: Vec<&'a UnitState>,
 }
 
-/// Writes the bindings of a root.
+/// Writes the bindings of a root, and how it stands with its services, as far as that is known.
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn list(state: &State, style: Style) -> io::Result<()> {
+pub fn list(state: &State, services: &[UnitState], style: Style) -> io::Result<()> {
     match style.format {
-        Format::Json => print_json(&json(state)),
-        Format::Table => print(&text(state, style.color)),
+        Format::Json => print_json(&json(state, services)),
+        Format::Table => print(&text(state, services, style.color)),
     }
 }
 
-fn json(state: &State) -> Json<'_> {
+fn json<'a>(state: &'a State, services: &'a [UnitState]) -> Json<'a> {
     let bindings = state.bindings.bindings.iter().map(|binding| {
         let record = state.recorded(binding).filter(|record| record.present);
         BindingJson {
@@ -66,6 +70,7 @@ fn json(state: &State) -> Json<'_> {
             image: record.and_then(|record| record.image.as_deref()),
             size: record.map(size_of),
             services: &binding.services,
+            service_states: systemd::of_units(&binding.services, services),
         }
     });
     Json {
@@ -80,7 +85,7 @@ fn json(state: &State) -> Json<'_> {
     }
 }
 
-fn text(state: &State, color: bool) -> String {
+fn text(state: &State, services: &[UnitState], color: bool) -> String {
     if state.bindings.bindings.is_empty() {
         return format!("{} binds no images.\n", state.root.display());
     }
@@ -117,7 +122,7 @@ fn text(state: &State, color: bool) -> String {
             out.push_str(&format!(
                 "\n{} serves {}",
                 printable(&binding.name),
-                binding.services.join(", ")
+                serving(&binding.services, services)
             ));
         }
     }
@@ -125,6 +130,18 @@ fn text(state: &State, color: bool) -> String {
         out.push('\n');
     }
     out
+}
+
+/// The services, with their states: a template as its instances, if it has any.
+fn serving(services: &[String], states: &[UnitState]) -> String {
+    let words = services.iter().flat_map(|service| {
+        let known = systemd::of_units(std::slice::from_ref(service), states);
+        if known.is_empty() {
+            return vec![service.clone()];
+        }
+        known.iter().map(|unit| format!("{} ({})", printable(&unit.name), unit.word())).collect()
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// The reference without its digest, which has a column of its own.

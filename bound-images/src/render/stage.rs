@@ -27,9 +27,10 @@ struct LayerJson<'a> {
 /// Tells of an event while the stage runs: lines for people, or JSON lines.
 pub fn progress(event: &Event<'_>, style: Style) {
     if style.format == Format::Json {
-        let value = event_json(event);
-        // A reader that went away must not stop the stage.
-        drop(print_json(&value));
+        if let Some(value) = event_json(event) {
+            // A reader that went away must not stop the stage.
+            drop(print_json(&value));
+        }
         return;
     }
     match event {
@@ -42,6 +43,7 @@ pub fn progress(event: &Event<'_>, style: Style) {
             note(&format!("warning: {binding} is left out: {why}"));
         }
         Event::Planned(plan) => note(&summary(plan)),
+        Event::Fetching(_) => {}
         Event::Layer { diff_id, action, size, done, of } => {
             let copied = if *action == Action::Copy { ", copied" } else { "" };
             note(&format!("[{done}/{of}] layer {} ({}{copied})", diff_id.short(), bytes(*size)));
@@ -50,8 +52,8 @@ pub fn progress(event: &Event<'_>, style: Style) {
     }
 }
 
-fn event_json(event: &Event<'_>) -> serde_json::Value {
-    match event {
+fn event_json(event: &Event<'_>) -> Option<serde_json::Value> {
+    Some(match event {
         Event::Finding(problem) => {
             json!({"schema": SCHEMA, "event": "finding", "finding": FindingJson::from(*problem)})
         }
@@ -66,8 +68,10 @@ fn event_json(event: &Event<'_>) -> serde_json::Value {
             let fetched = if *action == Action::Fetch { *size } else { 0 };
             json!({"schema": SCHEMA, "event": "layer", "diff_id": diff_id, "action": action.word(), "fetched": fetched, "done": done, "of": of})
         }
+        // Of what moves only the service manager is told.
+        Event::Fetching(_) => return None,
         Event::Publishing => json!({"schema": SCHEMA, "event": "publishing"}),
-    }
+    })
 }
 
 fn plan_json(plan: &Plan, event: &str) -> serde_json::Value {

@@ -1,5 +1,8 @@
 //! Layer blobs, and the check that every byte of one passes through.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use oci_digest::{Digest, Hasher};
 use tokio::sync::mpsc::Sender;
 
@@ -34,13 +37,35 @@ pub struct LayerBlob {
     pub compression: Compression,
 }
 
+/// Where the bytes of a blob go, and what counts them.
+#[derive(Debug)]
+pub struct Sink {
+    sender: Sender<Vec<u8>>,
+    received: Arc<AtomicU64>,
+}
+
+impl Sink {
+    /// Adds every byte that comes to `received`, also those of a second attempt which the receiver
+    /// has already: it tells whether the source is alive.
+    #[must_use]
+    pub fn counted(sender: Sender<Vec<u8>>, received: Arc<AtomicU64>) -> Self {
+        Self { sender, received }
+    }
+}
+
+impl From<Sender<Vec<u8>>> for Sink {
+    fn from(sender: Sender<Vec<u8>>) -> Self {
+        Self::counted(sender, Arc::default())
+    }
+}
+
 /// The delivery of one blob: what was handed on so far, over one or more attempts. A later
 /// attempt starts at byte 0 again; what was already handed on is skipped, and the final digest
 /// covers the bytes that the receiver really got.
 pub struct Delivery {
     digest: Digest,
     size: u64,
-    sink: Sender<Vec<u8>>,
+    sink: Sink,
     handed_on: Hasher,
     position: u64,
 }
@@ -55,7 +80,8 @@ impl std::fmt::Debug for Delivery {
 impl Delivery {
     /// Nothing delivered yet.
     #[must_use]
-    pub fn new(digest: Digest, size: u64, sink: Sender<Vec<u8>>) -> Self {
+    pub fn new(digest: Digest, size: u64, sink: impl Into<Sink>) -> Self {
+        let sink = sink.into();
         Self { digest, size, sink, handed_on: Hasher::default(), position: 0 }
     }
 
@@ -85,6 +111,7 @@ impl Delivery {
                 format!("blob {} is longer than the {} bytes promised", self.digest, self.size),
             ));
         }
+        self.sink.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
         let known = self.handed_on.length().saturating_sub(self.position);
         self.position = end;
         let fresh = usize::try_from(known).ok().and_then(|known| piece.get(known..));
@@ -103,7 +130,7 @@ impl Delivery {
     /// [`Kind::Corrupt`] beyond the promised size, [`Kind::Cancelled`] without a receiver.
     pub async fn push(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         match self.take(piece)? {
-            Some(fresh) => self.sink.send(fresh).await.map_err(|_| gone()),
+            Some(fresh) => self.sink.sender.send(fresh).await.map_err(|_| gone()),
             None => Ok(()),
         }
     }
@@ -114,7 +141,7 @@ impl Delivery {
     /// As [`Self::push`].
     pub fn push_blocking(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         match self.take(piece)? {
-            Some(fresh) => self.sink.blocking_send(fresh).map_err(|_| gone()),
+            Some(fresh) => self.sink.sender.blocking_send(fresh).map_err(|_| gone()),
             None => Ok(()),
         }
     }

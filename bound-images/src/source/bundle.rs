@@ -8,9 +8,8 @@ use std::sync::Arc;
 use binding::pull::Platform;
 use binding::reference::Reference;
 use oci_digest::Digest;
-use tokio::sync::mpsc::Sender;
 
-use super::blob::{Delivery, LayerBlob, PIECE};
+use super::blob::{Delivery, LayerBlob, PIECE, Sink};
 use super::error::{Kind, Refusal, SourceError};
 use super::layout::Layout;
 use super::manifest::{
@@ -69,7 +68,7 @@ impl Bundle {
         &self,
         request: &Request,
         blob: &LayerBlob,
-        sink: Sender<Vec<u8>>,
+        sink: impl Into<Sink>,
     ) -> Result<(), SourceError> {
         let layout = Arc::clone(&self.layout);
         let delivery = Delivery::new(blob.digest, blob.size, sink);

@@ -20,9 +20,8 @@ mod testing;
 use binding::pull::{Platform, PullOptions};
 use binding::reference::Reference;
 use oci_digest::Digest;
-use tokio::sync::mpsc::Sender;
 
-pub use blob::{Compression, LayerBlob};
+pub use blob::{Compression, LayerBlob, Sink};
 pub use credentials::AuthFile;
 pub use error::{Kind, SourceError};
 
@@ -111,8 +110,9 @@ impl Source {
         request: &Request,
         image: &ImageBytes,
         blob: &LayerBlob,
-        sink: Sender<Vec<u8>>,
+        sink: impl Into<Sink>,
     ) -> Result<(), SourceError> {
+        let sink = sink.into();
         match self {
             Self::Bundle(bundle) => bundle.layer(request, blob, sink).await,
             Self::Registry(registry) => registry.layer(request, image, blob, sink).await,

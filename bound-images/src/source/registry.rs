@@ -12,11 +12,10 @@ use std::time::Duration;
 use binding::pull::PullOptions;
 use binding::reference::Reference;
 use oci_digest::Digest;
-use tokio::sync::mpsc::Sender;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::access::{Granted, blame, demand_of_host, grant};
-use super::blob::{Delivery, LayerBlob};
+use super::blob::{Delivery, LayerBlob, Sink};
 use super::credentials::AuthFile;
 use super::error::{Kind, Refusal, SourceError};
 use super::manifest::{
@@ -168,8 +167,9 @@ impl Registry {
         request: &Request,
         image: &ImageBytes,
         blob: &LayerBlob,
-        sink: Sender<Vec<u8>>,
+        sink: impl Into<Sink>,
     ) -> Result<(), SourceError> {
+        let sink = sink.into();
         let work = async {
             self.check_skopeo(&request.reference).await?;
             let granted = self.grant(request).await?;

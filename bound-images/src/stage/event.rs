@@ -3,7 +3,7 @@
 use binding::Finding;
 use oci_digest::Digest;
 
-use super::{Action, Plan};
+use super::{Action, Meter, Plan};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub enum Event<'a> {
     },
     /// What will be done is known.
     Planned(&'a Plan),
+    /// Layers are being copied, fetched and unpacked; this shows how far it has come.
+    Fetching(&'a Meter),
     /// A layer is there now.
     Layer {
         /// Its diff id.

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use anyhow::Context as _;
 use overlay_store::{Budget, Builder, Expected};
@@ -11,9 +12,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::resolve::Answers;
-use super::{Action, Event, LayerPlan, Observer, Plan, StageError, copy};
+use super::{Action, Event, LayerPlan, Meter, Observer, Plan, StageError, copy};
 use crate::settings::StageSettings;
-use crate::source::{ImageBytes, Kind, Request, Source, SourceError};
+use crate::source::{ImageBytes, Kind, Request, Sink, Source, SourceError};
 
 /// Pieces of a blob that may wait for the unpacker: what bounds the memory of a transfer.
 const PIECES: usize = 4;
@@ -34,6 +35,10 @@ pub(super) async fn layers(
 ) -> Result<(), StageError> {
     let mut waiting: VecDeque<LayerPlan> = plan.to_copy().chain(plan.to_fetch()).cloned().collect();
     let of = waiting.len();
+    let meter = Meter::new(budget);
+    if of > 0 {
+        observer(Event::Fetching(&meter));
+    }
     let mut running = JoinSet::new();
     let (mut done, mut sources, mut stores) = (0, Vec::new(), Vec::new());
     loop {
@@ -48,6 +53,7 @@ pub(super) async fn layers(
                 ids: answer.ids.clone(),
                 builder: builder.clone(),
                 budget: budget.clone(),
+                received: meter.counter(),
             };
             running.spawn(async move {
                 let result = job.run(&layer).await;
@@ -87,6 +93,7 @@ struct Job {
     ids: Vec<String>,
     builder: Builder,
     budget: Budget,
+    received: Arc<AtomicU64>,
 }
 
 impl Job {
@@ -107,6 +114,7 @@ impl Job {
         let Some(blob) = self.image.layers.get(layer.index) else { return Ok(()) };
         let expected = Expected { blob: blob.digest, size: blob.size, diff_id: blob.diff_id };
         let (sender, receiver) = mpsc::channel(PIECES);
+        let sink = Sink::counted(sender, self.received);
         let (index, budget) = (layer.index, self.budget);
         let (ids, builder) = (self.ids, self.builder);
         let unpacking = tokio::task::spawn_blocking(move || {
@@ -114,7 +122,7 @@ impl Job {
             builder.write_layer(&ids, index, &expected, &budget, pieces)
         });
         let (sent, written) =
-            tokio::join!(self.source.layer(&self.request, &self.image, blob, sender), unpacking);
+            tokio::join!(self.source.layer(&self.request, &self.image, blob, sink), unpacking);
         judge(sent, written)
     }
 }

@@ -8,6 +8,7 @@ mod event;
 mod fetch;
 mod home;
 mod late;
+mod meter;
 mod neighbour;
 mod place;
 mod plan;
@@ -16,6 +17,7 @@ mod resolve;
 
 pub use event::{Event, Observer};
 pub use home::{Site, Wish};
+pub use meter::{Meter, Reading};
 pub use plan::{Action, LayerPlan, Plan};
 
 use std::collections::BTreeMap;
