@@ -37,6 +37,7 @@ test|mkfs.xfs|xfsprogs|xfsprogs|optional
 test|mkfs.erofs|erofs-utils|erofs-utils|optional
 test|unpacked:ostree-boot|unpack:ostree-boot|-|optional
 test|systemd-analyze|systemd|systemd|optional
+test|dbus-daemon|dbus-daemon|dbus-daemon|optional
 test|mmdebstrap|mmdebstrap|mmdebstrap|optional
 test|docker-registry|docker-registry|-|optional
 test|containers-storage|containers-storage|-|optional

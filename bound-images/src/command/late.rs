@@ -78,9 +78,10 @@ fn present(state: &State) -> BTreeSet<String> {
 /// those whose image was not there `before`.
 fn services(before: &BTreeSet<String>, after: &State, all: bool) -> Vec<String> {
     let now = present(after);
-    let bindings = after.bindings.bindings.iter().filter(|binding| {
-        now.contains(&binding.name) && (all || !before.contains(&binding.name))
-    });
+    let bindings =
+        after.bindings.bindings.iter().filter(|binding| {
+            now.contains(&binding.name) && (all || !before.contains(&binding.name))
+        });
     let services: BTreeSet<&String> = bindings.flat_map(|binding| &binding.services).collect();
     services.into_iter().cloned().collect()
 }

@@ -102,7 +102,9 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
         cli::Command::List(rooted) => {
             list::run(&machine, rooted.root.as_deref(), outside.bus.as_ref(), style).await
         }
-        cli::Command::Verify(typed) => verify::run(&machine, &typed, outside.environment, style).await,
+        cli::Command::Verify(typed) => {
+            verify::run(&machine, &typed, outside.environment, style).await
+        }
         cli::Command::Status => status::run(&machine, outside.bus.as_ref(), style).await,
         cli::Command::Gate(gate) if gate.soft_reboot => gate::soft_reboot(&machine, style),
         cli::Command::Gate(_) => gate::run(&machine, style),
@@ -113,9 +115,7 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
             let keep = config.keep_wanted.unwrap_or(pool::gc::DEFAULT_KEEP_WANTED);
             gc::run(&machine, keep, typed.dry_run, style)
         }
-        cli::Command::Stage(typed) => {
-            stage_command(&machine, typed, config, outside, style).await
-        }
+        cli::Command::Stage(typed) => stage_command(&machine, typed, config, outside, style).await,
     }
 }
 

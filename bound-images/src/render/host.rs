@@ -50,7 +50,11 @@ fn status_text(status: &Status, color: bool) -> String {
         let down: Vec<String> =
             down.map(|unit| format!("{} ({})", printable(&unit.name), unit.word())).collect();
         if !down.is_empty() {
-            out.push_str(&format!("\nServices of {} that do not run: {}\n", root.short, down.join(", ")));
+            out.push_str(&format!(
+                "\nServices of {} that do not run: {}\n",
+                root.short,
+                down.join(", ")
+            ));
         }
     }
     if let Some(why) = &status.services_fault {

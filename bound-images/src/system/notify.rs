@@ -63,7 +63,11 @@ fn status(line: &str) -> String {
     let plain: String =
         line.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
     let end = plain.char_indices().map(|(at, _)| at).take_while(|at| *at <= MAX_STATUS).last();
-    let short = if plain.len() <= MAX_STATUS { Some(plain.as_str()) } else { plain.get(..end.unwrap_or(0)) };
+    let short = if plain.len() <= MAX_STATUS {
+        Some(plain.as_str())
+    } else {
+        plain.get(..end.unwrap_or(0))
+    };
     format!("STATUS={}\n", short.unwrap_or_default())
 }
 

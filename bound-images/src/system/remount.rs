@@ -120,15 +120,22 @@ pub async fn start_waiting(bus: &Bus, services: &[String]) -> Result<Vec<String>
     let mut started = Vec::new();
     for service in systemd::states(bus, services).await? {
         let name = service.name.as_str();
-        match need(&service) {
-            Need::Nothing => continue,
-            Need::Ask if !systemd::waits(bus, name).await? => continue,
-            Need::Ask => {}
-            Need::Start => systemd::reset_failed(bus, name).await?,
-        }
-        match systemd::start(bus, name).await {
-            Ok(()) => started.push(service.name),
-            Err(why) => log::warn!("{why}"),
+        let done = match need(&service) {
+            Need::Nothing => Ok(false),
+            Need::Ask => match systemd::waits(bus, name).await {
+                Ok(true) => systemd::start(bus, name).await.map(|()| true),
+                other => other,
+            },
+            Need::Start => match systemd::reset_failed(bus, name).await {
+                Ok(()) => systemd::start(bus, name).await.map(|()| true),
+                Err(why) => Err(why),
+            },
+        };
+        match done {
+            Ok(true) => started.push(service.name),
+            Ok(false) => {}
+            // The others start none the less.
+            Err(why) => log::warn!("{name} is not started: {why}"),
         }
     }
     Ok(started)
@@ -145,14 +152,18 @@ async fn wait(system: &Root, store: &StoreName) -> anyhow::Result<()> {
     };
     tokio::time::timeout(PATIENCE, looked).await.unwrap_or_else(|_| {
         let seconds = PATIENCE.as_secs();
-        anyhow::bail!("the new store is not mounted after {seconds} s: see the journal of {STACK_UNIT}")
+        anyhow::bail!(
+            "the new store is not mounted after {seconds} s: see the journal of {STACK_UNIT}"
+        )
     })
 }
 
 /// What of its file system is mounted at the place of stores, as PID 1 sees it.
 fn mounted(system: &Root) -> anyhow::Result<Option<String>> {
     let path = "proc/1/mountinfo";
-    let text = system.read_optional(path, MAX_MOUNTINFO).with_context(|| format!("cannot read /{path}"))?;
+    let text = system
+        .read_optional(path, MAX_MOUNTINFO)
+        .with_context(|| format!("cannot read /{path}"))?;
     let mounts = host::parse_mountinfo(&String::from_utf8_lossy(&text.unwrap_or_default()));
     let point = format!("/{STORE_PATH}");
     Ok(mounts.into_iter().rev().find(|mount| mount.point == point).map(|mount| mount.root))

@@ -66,18 +66,8 @@ pub fn of_units<'a>(units: &[String], states: &'a [UnitState]) -> Vec<&'a UnitSt
 
 /// What ListUnitsByNames tells of one unit: name, description, load, active and sub state, unit that
 /// it follows, object path, job id, job type, job path.
-type UnitEntry = (
-    String,
-    String,
-    String,
-    String,
-    String,
-    String,
-    OwnedObjectPath,
-    u32,
-    String,
-    OwnedObjectPath,
-);
+type UnitEntry =
+    (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 /// What ListJobs tells of one job: id, unit, type, state, path, path of the unit.
 type JobEntry = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
 /// `ExecStart=` of a transient unit: program, all words, whether a failure is ignored.
@@ -151,9 +141,7 @@ impl<'a> Wanted<'a> {
         }
         for (name, _, load, active, sub, _, _, job, job_type, _) in entries {
             let is_instance = |template: &&str| {
-                name.len() <= MAX_NAME
-                    && name.starts_with(*template)
-                    && name.ends_with(".service")
+                name.len() <= MAX_NAME && name.starts_with(*template) && name.ends_with(".service")
             };
             if !self.names.contains(&name.as_str()) && !self.templates.iter().any(is_instance) {
                 continue;
@@ -252,7 +240,8 @@ pub async fn waits(bus: &Bus, unit: &str) -> Result<bool, String> {
     let unit = Service { path: path.as_str(), interface: PROPERTIES, ..MANAGER };
     let reply = bus.call(unit, "GetAll", &("org.freedesktop.systemd1.Unit",)).await?;
     let properties: HashMap<String, OwnedVariant> = read(&reply, "GetAll")?;
-    let began = properties.get("InactiveExitTimestampMonotonic").map(|value| u64::try_from(&**value));
+    let began =
+        properties.get("InactiveExitTimestampMonotonic").map(|value| u64::try_from(&**value));
     if !matches!(began, Some(Ok(0))) {
         return Ok(false);
     }
@@ -295,7 +284,8 @@ mod tests {
 
     #[test]
     fn templates_are_asked_for_by_pattern_and_names_that_are_none_not_at_all() {
-        let units = ["a.service", "b@.service", "c\\x2dd@.service", "e*.service", "../x", "f@1.service"];
+        let units =
+            ["a.service", "b@.service", "c\\x2dd@.service", "e*.service", "../x", "f@1.service"];
         let units = units.map(str::to_owned);
         let wanted = Wanted::new(&units);
         assert_eq!(wanted.names, ["a.service", "f@1.service"]);
@@ -309,7 +299,8 @@ mod tests {
         let units = ["a.service", "b@.service"].map(str::to_owned);
         let wanted = Wanted::new(&units);
         let mut found = BTreeMap::new();
-        let names = ["b@2.service", "z.service", "a.service", "b@1.service", "b@1.timer", "bb@1.service"];
+        let names =
+            ["b@2.service", "z.service", "a.service", "b@1.service", "b@1.timer", "bb@1.service"];
         wanted.take(names.map(|name| entry(name, "active")).into(), &mut found).unwrap();
         assert_eq!(found.keys().collect::<Vec<_>>(), ["a.service", "b@1.service", "b@2.service"]);
         let nonsense = entry("a.service", &"x".repeat(MAX_WORD + 1));
