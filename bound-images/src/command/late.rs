@@ -46,6 +46,9 @@ impl Run<'_> {
     /// Mounts the store that the root has `after`, and starts what failed for want of it. What
     /// cannot be done now is done at the next boot by the generator.
     async fn hand_over(&self, booted: &Deployment, before: &BTreeSet<String>, after: &State) {
+        if self.settings.dry_run {
+            return;
+        }
         let StoreState::Ours(held) = &after.store else { return };
         let Some(store) = &held.name else { return };
         let Some(bus) = &self.outside.bus else {
