@@ -28,10 +28,12 @@ pub fn mounted(image: &Path, objects: &Path) -> anyhow::Result<PathBuf> {
         return Ok(files);
     }
     super::namespace::enter().context("cannot look into the root's image")?;
-    for directory in [&tree, &files] {
+    // The one above is for everybody: configuration is looked for in it.
+    let above = Path::new(PLACE).parent().unwrap_or(Path::new("/"));
+    for (directory, mode) in [(above, 0o755), (tree.as_path(), 0o700), (files.as_path(), 0o700)] {
         std::fs::DirBuilder::new()
             .recursive(true)
-            .mode(0o700)
+            .mode(mode)
             .create(directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
     }
