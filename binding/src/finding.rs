@@ -81,7 +81,14 @@ macro_rules! codes {
                 matches!(self, Self::StoreHidden | Self::PullAlways)
             }
 
-            /// How bad this fault always is.
+            /// What the fault is, in a sentence or two, with Markdown code marks.
+            #[must_use]
+            pub fn summary(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii_start(),)+ }
+            }
+
+            /// How bad this fault is, unless whoever finds it knows better: `unpinned` where pins are
+            /// required, for example.
             #[must_use]
             pub fn severity(self) -> Severity {
                 match self { $(Self::$name => Severity::$severity,)+ }
@@ -203,6 +210,52 @@ codes! {
     NameConflict = "name-conflict", Error;
     /// A pinned name carries a digest that its image does not have.
     DigestMismatch = "digest-mismatch", Error;
+    /// One tag is pinned to two digests.
+    TwoDigests = "two-digests", Warning;
+
+    // what only lint looks at
+    /// A reference carries no digest: which image it means is decided when its root is staged. An
+    /// error where the configuration says `pin = "require"`.
+    Unpinned = "unpinned", Warning;
+    /// A `.image` that no Quadlet uses.
+    UnusedImage = "unused-image", Warning;
+    /// bootc cannot read the Quadlet, or cannot pull what it reads there: then every upgrade fails. An
+    /// error where the root has bootc.
+    BootcRefuses = "bootc-refuses", Warning;
+    /// bootc reads another image from the Quadlet than Podman runs, and pulls it.
+    BootcDiffers = "bootc-differs", Warning;
+    /// The root has no directory where its store belongs. An error where its storage.conf lists the
+    /// store: then every podman command fails.
+    StoreMissing = "store-missing", Warning;
+    /// What stands where the store belongs is not a store that Podman can read.
+    StoreInvalid = "store-invalid", Error;
+    /// storage.conf does not list the store: bound services see it all the same, other podman
+    /// commands do not.
+    StoreNotListed = "store-not-listed", Warning;
+    /// storage.conf, or a drop-in of it, cannot be read: every podman command fails.
+    StorageConfInvalid = "storage-conf-invalid", Error;
+    /// storage.conf names a driver that cannot read the store.
+    StorageConfDriver = "storage-conf-driver", Error;
+    /// The storage.conf of `/etc` takes the place of one that lists the store.
+    StorageConfHides = "storage-conf-hides", Warning;
+    /// A drop-in of storage.conf replaces the list that has the store (Podman 6), or is the only one that
+    /// has it (older versions read no drop-ins).
+    StorageConfDropin = "storage-conf-dropin", Warning;
+    /// A unit that finalizes a staged root lacks the drop-in with the gate.
+    GateMissing = "gate-missing", Warning;
+    /// The drop-in with the gate hides what the vendor's unit runs, or does not run the gate first.
+    GateDiffers = "gate-differs", Error;
+    /// A file of the configuration of bound-images is not valid, or has a key that is not known.
+    BadConfig = "bad-config", Error;
+
+    // what only the registry knows
+    /// The registry does not have the image.
+    ImageNotFound = "image-not-found", Error;
+    /// The image is not made for the platform that is bound.
+    NoSuchPlatform = "no-such-platform", Error;
+    /// The registry has the image, but it cannot be bound: damaged, of an unknown format, or refused by
+    /// the signature policy.
+    ImageUnusable = "image-unusable", Error;
 }
 
 impl fmt::Display for Code {

@@ -10,8 +10,10 @@
 //! every file is opened below one [`root::Root`] handle.
 
 mod bindings;
+pub mod bootc;
 pub mod finding;
 mod link;
+pub mod lint;
 pub mod names;
 pub mod pull;
 pub mod quadlet;

@@ -24,8 +24,8 @@ const EXIT_CODES: &str = "Exit codes:
 #[derive(Args, Debug)]
 pub(crate) struct Global {
     /// How results are written to standard output
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) format: Output,
     /// Say more on standard error; twice: debugging
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -37,8 +37,36 @@ pub(crate) struct Global {
     pub(crate) host: PathBuf,
 }
 
-/// The form of what goes to standard output.
+/// What can be typed after `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs: documented, with a `schema` number
+    Json,
+    /// SARIF 2.1.0, for code scanning; only `lint`
+    Sarif,
+    /// Annotations of GitHub Actions; only `lint`
+    Github,
+}
+
+impl Output {
+    /// The form that every command has.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Json => Format::Json,
+            Self::Table | Self::Sarif | Self::Github => Format::Table,
+        }
+    }
+
+    /// Whether only `lint` writes it.
+    pub(crate) fn is_of_lint(self) -> bool {
+        matches!(self, Self::Sarif | Self::Github)
+    }
+}
+
+/// The form of what goes to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// For people.
     Table,
@@ -73,6 +101,10 @@ pub(crate) enum Command {
     Release(Release),
     /// Remove stores and downloads that no root uses or wants
     Gc(Gc),
+    /// Say what would go wrong later, for those who build images
+    Lint(Lint),
+    /// Write into Quadlets the digests that their tags have now
+    Pin(Pin),
 }
 
 #[derive(Args, Debug)]
@@ -160,12 +192,46 @@ pub(crate) struct Gc {
     pub(crate) dry_run: bool,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct Lint {
+    /// The root: a directory with an operating system in it, or one of this host's: booted, staged,
+    /// pending, rollback, or the start of its id (default: /)
+    #[arg(long, value_name = "ROOT")]
+    pub(crate) root: Option<PathBuf>,
+    /// Warnings count as errors
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Ask the registries too: is every image there, and for its platform?
+    #[arg(long)]
+    pub(crate) check_registry: bool,
+    /// Credentials for registries, in the format of containers-auth.json(5)
+    #[arg(long, value_name = "FILE", requires = "check_registry")]
+    pub(crate) authfile: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Pin {
+    /// The directory with an operating system in it whose Quadlets are rewritten
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: PathBuf,
+    /// Change nothing; exit 1 when something is not pinned or its tag has moved
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Credentials for registries, in the format of containers-auth.json(5)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
+    /// Names of the links in usr/lib/bootc/bound-images.d (default: all)
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
 impl Command {
     /// Whether it speaks of roots of this host, and not of a directory.
     pub(crate) fn names_no_directory(&self) -> bool {
         let root = match self {
             Self::Stage(stage) => stage.root.as_deref(),
             Self::Verify(verify) => verify.rooted.root.as_deref(),
+            Self::Pin(pin) => Some(pin.root.as_path()),
             _ => None,
         };
         root.is_none_or(|root| !root.is_dir())
@@ -178,7 +244,7 @@ impl Command {
             Self::Verify(verify) => verify.deep,
             Self::Gc(gc) => !gc.dry_run,
             Self::Release(_) => true,
-            Self::List(_) | Self::Status | Self::Gate(_) => false,
+            Self::List(_) | Self::Status | Self::Gate(_) | Self::Lint(_) | Self::Pin(_) => false,
         }
     }
 }

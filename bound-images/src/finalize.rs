@@ -23,23 +23,58 @@ const GATE: &str = "/bound-images gate";
 /// The largest unit file that is read, in bytes.
 const MAX_UNIT: u64 = 1 << 20;
 
+/// What is wrong with the gate at one of the units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no drop-in of ours.
+    Missing {
+        /// The unit.
+        unit: &'static str,
+        /// Its file, below the root.
+        path: String,
+    },
+    /// The drop-in does not do what it is for.
+    Differs {
+        /// The unit.
+        unit: &'static str,
+        /// Its file, below the root.
+        path: String,
+        /// The drop-in, below the root.
+        drop_in: String,
+        /// What it does, as a predicate.
+        why: String,
+    },
+}
+
 /// What is wrong with the gate of the running system, one sentence each. A host that has neither
 /// unit needs no gate.
 ///
 /// # Errors
 /// When a unit cannot be read.
 pub fn check(system: &Root) -> anyhow::Result<Vec<String>> {
+    let sentence = |fault| match fault {
+        Fault::Missing { unit, .. } => format!(
+            "{unit} has no {DROP_IN}: an incomplete root may become the next boot; install \
+             bound-images completely"
+        ),
+        Fault::Differs { path, drop_in, why, .. } => format!("/{drop_in} {why} (/{path})"),
+    };
+    Ok(faults(system)?.into_iter().map(sentence).collect())
+}
+
+/// What is wrong with the gate of a root.
+///
+/// # Errors
+/// When a unit cannot be read.
+pub fn faults(system: &Root) -> anyhow::Result<Vec<Fault>> {
     let mut found = Vec::new();
     for unit in UNITS {
         let Some((path, vendor)) = first(system, unit)? else { continue };
         match first(system, &format!("{unit}.d/{DROP_IN}"))? {
-            None => found.push(format!(
-                "{unit} has no {DROP_IN}: an incomplete root may become the next boot; install \
-                 bound-images completely"
-            )),
+            None => found.push(Fault::Missing { unit, path }),
             Some((drop_in, text)) => {
-                found
-                    .extend(judge(&vendor, &text).map(|why| format!("/{drop_in} {why} (/{path})")));
+                let differs = |why| Fault::Differs { unit, path, drop_in, why };
+                found.extend(judge(&vendor, &text).map(differs));
             }
         }
     }

@@ -9,7 +9,9 @@ mod cli;
 pub mod command;
 pub mod finalize;
 pub mod gate;
+pub mod lint;
 pub mod machine;
+pub mod pin;
 pub mod pool;
 pub mod render;
 pub mod settings;
@@ -57,7 +59,7 @@ pub fn prepare(cli: &Cli) {
 /// Runs a command and says how it ended; all output was written then.
 pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
     system::logger::install(cli.global.verbose);
-    let style = Style::new(cli.global.format, cli.global.color, surroundings.no_color);
+    let style = Style::new(cli.global.format.format(), cli.global.color, surroundings.no_color);
     let bus = surroundings.system_bus.as_deref().and_then(|address| address.to_str());
     let outside = command::Outside {
         environment: system::skopeo::passed_environment(surroundings.environment),

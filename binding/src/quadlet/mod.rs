@@ -3,6 +3,7 @@
 //! Where versions of Podman differ, 5.4 is followed, and a finding is given where that matters.
 
 pub mod arguments;
+pub mod edit;
 pub mod image;
 pub mod keys;
 pub mod options;

@@ -4,17 +4,20 @@ mod beside;
 pub mod gate;
 pub mod gc;
 mod late;
+pub mod lint;
 pub mod list;
+pub mod pin;
 pub mod release;
 pub mod stage;
 pub mod status;
 pub mod verify;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use binding::{Binding, Platform, Reference};
 use host::config::Config;
 
 use crate::cli::{self, Cli};
@@ -22,6 +25,8 @@ use crate::machine::Machine;
 use crate::pool;
 use crate::render::{self, Style};
 use crate::settings::{self, StageSettings};
+use crate::source::registry::{Registry, RegistryOptions};
+use crate::source::{Request, credentials};
 use crate::system::bus::Bus;
 use crate::system::namespace;
 use crate::system::notify::Notifier;
@@ -84,11 +89,18 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
             log::warn!("{error:#}");
             Config::default()
         }
+        // It is a finding of the root's, if it is the root's.
+        Err(_) if matches!(cli.command, cli::Command::Lint(_)) => Config::default(),
         Err(error) => {
             render::failed(&format!("{error:#}"), style);
             return Ok(Exit::Usage);
         }
     };
+    let output = cli.global.format;
+    if output.is_of_lint() && !matches!(cli.command, cli::Command::Lint(_)) {
+        render::failed("only lint writes --format sarif and github", style);
+        return Ok(Exit::Usage);
+    }
     let by_hand = !outside.unattended && matches!(cli.command, cli::Command::Stage(_));
     for unknown in &config.unknown {
         if by_hand {
@@ -115,7 +127,72 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
             let keep = config.keep_wanted.unwrap_or(pool::gc::DEFAULT_KEEP_WANTED);
             gc::run(&machine, keep, typed.dry_run, style)
         }
+        cli::Command::Lint(typed) => {
+            let sources = Sources {
+                environment: outside.environment,
+                authfile: typed.authfile.clone(),
+                config,
+            };
+            lint::run(&machine, &typed, &sources, (output, style)).await
+        }
+        cli::Command::Pin(typed) => {
+            let sources = Sources {
+                environment: outside.environment,
+                authfile: typed.authfile.clone(),
+                config,
+            };
+            pin::run(&machine, &typed, &sources, style).await
+        }
         cli::Command::Stage(typed) => stage_command(&machine, typed, config, outside, style).await,
+    }
+}
+
+/// What commands that only ask registries work with.
+pub(crate) struct Sources {
+    /// Environment variables, for skopeo.
+    environment: Vec<(OsString, OsString)>,
+    /// An auth file that was typed.
+    authfile: Option<PathBuf>,
+    config: Config,
+}
+
+impl Sources {
+    fn registry(&self) -> Registry {
+        Registry::new(RegistryOptions {
+            jobs: self.jobs(),
+            stall_timeout: self.config.stall_timeout.unwrap_or(settings::DEFAULT_STALL_TIMEOUT),
+            retries: self.config.retries.unwrap_or(settings::DEFAULT_RETRIES),
+            // Podman heeds this variable, skopeo only an option.
+            registries_conf: stage::variable(&self.environment, "CONTAINERS_REGISTRIES_CONF")
+                .map(Into::into),
+            ..RegistryOptions::new(self.environment.clone())
+        })
+    }
+
+    fn jobs(&self) -> usize {
+        self.config.jobs.unwrap_or(settings::DEFAULT_JOBS)
+    }
+
+    /// What asks for `reference`, as the Quadlet of `binding` in `root` would be pulled.
+    fn request(&self, binding: &Binding, reference: Reference, root: &Path) -> Request {
+        let configured = self.authfile.as_deref().or(self.config.authfile.as_deref());
+        Request {
+            reference,
+            pin: None,
+            platform: binding.pull.platform(&Platform::host()),
+            pull: binding.pull.clone(),
+            auth_files: credentials::candidates(
+                binding.pull.auth_file.as_deref(),
+                configured,
+                root,
+            ),
+        }
+    }
+
+    /// What is wrong with the auth file that was typed.
+    fn fault(&self) -> Option<String> {
+        let path = self.authfile.as_deref().filter(|path| !path.is_file())?;
+        Some(format!("the auth file {} is not there", path.display()))
     }
 }
 

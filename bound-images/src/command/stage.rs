@@ -206,9 +206,14 @@ fn outcome_exit(outcome: &Outcome, state: &State) -> Exit {
     if lacks { Exit::Findings } else { Exit::Well }
 }
 
-fn variable<'a>(environment: &'a [(OsString, OsString)], name: &str) -> Option<&'a OsString> {
+/// A variable of the environment.
+pub(super) fn variable<'a>(
+    environment: &'a [(OsString, OsString)],
+    name: &str,
+) -> Option<&'a OsString> {
     environment.iter().find(|(known, _)| known == name).map(|(_, value)| value)
 }
+
 fn exit(error: &StageError) -> Exit {
     match error {
         StageError::Bindings(_) | StageError::Damaged(_) | StageError::Refused(_) => Exit::Findings,
@@ -225,7 +230,7 @@ fn exit(error: &StageError) -> Exit {
 
 /// The worst of several failures: an installation that cannot work, then a source that could not
 /// be asked, then images that are not what they should be.
-fn exit_of(errors: &[SourceError]) -> Exit {
+pub(super) fn exit_of(errors: &[SourceError]) -> Exit {
     let any = |kinds: &[Kind]| errors.iter().any(|error| kinds.contains(&error.kind));
     if any(&[Kind::SkopeoMissing, Kind::SkopeoTooOld]) {
         Exit::Usage

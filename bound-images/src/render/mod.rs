@@ -1,13 +1,18 @@
 //! From reports to text: the only writer of standard output.
 
 mod host;
+mod lint;
 mod list;
+mod pin;
+mod sarif;
 mod stage;
 mod table;
 mod verify;
 
 pub use host::{gate, gc, nothing_staged, prefetched, released, status};
+pub(crate) use lint::lint;
 pub use list::list;
+pub(crate) use pin::pin;
 pub use stage::{progress, stage, stage_failed};
 pub use verify::verify;
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -57,6 +57,30 @@ pub fn write_json_with_mode(path: &Path, value: &impl Serialize, mode: u32) -> a
         text.push(b'\n');
         file.write_all(&text)?;
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_directory(directory)
+    };
+    save().with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Gives a file another content in one step; it keeps its mode and owner. A file with several links
+/// is replaced under this name only: the others may be in somebody's repository.
+///
+/// # Errors
+/// When it cannot be written, or cannot keep its owner; then it is as it was.
+pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let directory = path.parent().unwrap_or(path);
+    let save = || {
+        let old = fs::symlink_metadata(path)?;
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+        file.write_all(bytes)?;
+        let new = file.as_file().metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
+        }
+        // After the owner: a change of that takes the bits of set-uid files away.
+        file.as_file().set_permissions(fs::Permissions::from_mode(old.mode() & 0o7777))?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         sync_directory(directory)

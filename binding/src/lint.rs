@@ -1,0 +1,161 @@
+//! What is not wrong with a binding, but should not leave an image build as it is: references without
+//! a digest, Quadlets that bootc reads otherwise, `.image` units that nobody uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use oci_digest::Digest;
+
+use crate::bindings::{Binding, Bindings};
+use crate::bootc;
+use crate::finding::{Code, Finding, Place, Severity};
+use crate::quadlet::search::{ETC, Files, MAX_FILE, Search, USR};
+use crate::quadlet::unit::Unit;
+use crate::record::BINDINGS_PATH;
+use crate::reference::Reference;
+
+/// bootc itself, in a root that it manages.
+const BOOTC: &str = "usr/bin/bootc";
+
+/// All of it, for the bindings of a root; `require_pins` makes an error of a missing digest. Not
+/// sorted.
+#[must_use]
+pub fn lint(files: &Files<'_>, bindings: &Bindings, require_pins: bool) -> Vec<Finding> {
+    let mut findings = check_pins(&bindings.bindings, require_pins);
+    findings.extend(check_bootc(files, &bindings.bindings));
+    findings.extend(check_unused(files, &bindings.bindings));
+    findings
+}
+
+/// References without a digest, and tags with two. Pure.
+#[must_use]
+pub fn check_pins(bindings: &[Binding], require_pins: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut pins: BTreeMap<String, (&Binding, Digest)> = BTreeMap::new();
+    for binding in bindings {
+        let reference = &binding.reference;
+        let Some(digest) = reference.digest() else {
+            let why = format!(
+                "{reference} has no digest: what it means is decided when the root is staged, and \
+                 a pull of the same name hides it from Podman"
+            );
+            let fix = "run `bound-images pin`";
+            let mut found = Finding::new(Code::Unpinned, binding.place.clone(), why, fix);
+            if require_pins {
+                found.severity = Severity::Error;
+            }
+            findings.push(found.about(&binding.name));
+            continue;
+        };
+        let Some(tag) = reference.tag() else { continue };
+        let name = format!("{}:{tag}", reference.repository());
+        let (first, other) = *pins.entry(name.clone()).or_insert((binding, digest));
+        if other != digest {
+            let why =
+                format!("{name} is pinned to {digest} here, but to {other} in {}", first.place);
+            let fix = "run `bound-images pin`, or give one of them the tag that it has";
+            let found = Finding::new(Code::TwoDigests, binding.place.clone(), why, fix);
+            findings.push(found.about(&binding.name));
+        }
+    }
+    findings
+}
+
+/// Quadlets that bootc refuses or reads otherwise.
+fn check_bootc(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
+    let severity = match files.root.kind(BOOTC) {
+        Ok(_) => Severity::Error,
+        Err(_) => Severity::Warning,
+    };
+    let check = |binding: &Binding| {
+        let text = files.root.read(&format!("{BINDINGS_PATH}/{}", binding.name), MAX_FILE).ok()?;
+        // Not UTF-8 is a finding of its own.
+        let text = String::from_utf8(text).ok()?;
+        let at = |line: Option<usize>| Place { file: binding.quadlet.clone(), line };
+        let refuses = |line, why: String, fix: &str| {
+            let mut found = Finding::new(Code::BootcRefuses, at(line), why, fix);
+            found.severity = severity;
+            found
+        };
+        let found = match bootc::image(&binding.name, &text) {
+            Err((line, why)) => {
+                let why = format!("bootc refuses {why}, and then every upgrade fails");
+                refuses(line, why, "write it so that both bootc and Podman read it")
+            }
+            Ok(image) => match Reference::parse(&image) {
+                Ok(theirs) if theirs == binding.reference => return None,
+                Ok(theirs) => {
+                    let why =
+                        format!("bootc pulls {theirs}, but Podman runs {}", binding.reference);
+                    let fix = format!(
+                        "set the image in the Quadlet itself, not in {}",
+                        if binding.place.file == binding.quadlet {
+                            "a continuation"
+                        } else {
+                            "another file"
+                        }
+                    );
+                    Finding::new(Code::BootcDiffers, at(binding_line(binding)), why, fix)
+                }
+                Err(error) => {
+                    let why =
+                        format!("bootc cannot pull it, and then every upgrade fails: {error}");
+                    let fix = match image.ends_with(".image") {
+                        true => "bind the .image instead of the container",
+                        false => "write the reference in one line, without quotes",
+                    };
+                    refuses(binding_line(binding), why, fix)
+                }
+            },
+        };
+        Some(found.about(&binding.name))
+    };
+    bindings.iter().filter_map(check).collect()
+}
+
+/// The line of `Image=`, if it stands in the Quadlet itself.
+fn binding_line(binding: &Binding) -> Option<usize> {
+    binding.place.line.filter(|_| binding.place.file == binding.quadlet)
+}
+
+/// `.image` units of the root that no Quadlet names.
+fn check_unused(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
+    // A search path that cannot be read is a finding already.
+    let Ok(search) = Search::read(files.root, &[USR]) else { return Vec::new() };
+    let live = Search::read(files.root, &[ETC, USR]).unwrap_or_default();
+    let mut used = BTreeSet::new();
+    for name in [".container", ".volume"].into_iter().flat_map(|end| live.names(end)) {
+        let unit = live.find(files, name).and_then(|path| live.unit(files, path).ok());
+        if let Some((unit, _)) = unit {
+            used.extend(named_images(&unit));
+        }
+    }
+    let bound = |path: &str| bindings.iter().find(|binding| binding.quadlet == path);
+    let unused = search.names(".image").filter(|name| !used.contains(*name));
+    unused
+        .filter_map(|name| {
+            let path = search.find(files, name)?;
+            let (why, fix) = match bound(path) {
+                Some(_) => (
+                    "it is bound, but no Quadlet uses it: its image is fetched and takes space",
+                    "remove its link, unless something else runs the image",
+                ),
+                None => ("it is neither bound nor used by any Quadlet", "bind it or remove it"),
+            };
+            Some(Finding::new(Code::UnusedImage, Place::file(path), why, fix).about(name))
+        })
+        .collect()
+}
+
+/// The `.image` units that a container or volume names: as its image, or as what it mounts.
+fn named_images(unit: &Unit) -> Vec<String> {
+    let images =
+        ["Container", "Volume"].into_iter().filter_map(|group| unit.filled(group, "Image"));
+    let mounts = unit.all("Container", "Mount").into_iter().flat_map(|(mount, _)| {
+        let sources = mount.split(',').filter_map(|option| match option.trim().split_once('=') {
+            Some(("source" | "src", source)) => Some(source.to_owned()),
+            _ => None,
+        });
+        sources.collect::<Vec<_>>()
+    });
+    images.map(|value| value.text).chain(mounts).filter(|name| name.ends_with(".image")).collect()
+}
