@@ -1,0 +1,174 @@
+//! `pin`: digests come from a registry, through skopeo, into the file that holds the value.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+use common::registry::FakeRegistry;
+use common::{Ran, World, assert_same, find, have, picture};
+use oci_digest::Digest;
+
+const USR: &str = "usr/share/containers/systemd";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const LIST: &str = "application/vnd.oci.image.index.v1+json";
+
+/// A registry with a tag `1` of `name`, which has the digest that comes back.
+fn push(registry: &FakeRegistry, name: &str, tag: &str, kind: &str, salt: &str) -> Digest {
+    let config = Digest::of(b"{}");
+    let descriptor = |digest: Digest| {
+        serde_json::json!({"mediaType": MANIFEST, "digest": digest.to_string(), "size": 2,
+            "platform": {"os": "linux", "architecture": "amd64"}})
+    };
+    let manifest = match kind {
+        LIST => serde_json::json!({"schemaVersion": 2, "mediaType": LIST,
+            "manifests": [descriptor(Digest::of(salt.as_bytes()))]}),
+        _ => serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": config.to_string(), "size": 2},
+            "layers": [], "annotations": {"salt": salt}}),
+    };
+    let bytes = serde_json::to_vec(&manifest).unwrap();
+    registry.manifest(name, tag, kind, &bytes);
+    Digest::of(&bytes)
+}
+
+fn ready() -> Option<(World, FakeRegistry)> {
+    if find("skopeo").is_none() {
+        eprintln!("skipped: needs skopeo");
+        return None;
+    }
+    let (world, registry) = (World::new(), FakeRegistry::start());
+    fs::write(world.path("registries.conf"), registry.registries_conf()).unwrap();
+    Some((world, registry))
+}
+
+fn read(world: &World, path: &str) -> String {
+    fs::read_to_string(world.root().join(path)).unwrap()
+}
+
+#[test]
+fn values_are_pinned_where_they_really_stand() {
+    let Some((world, registry)) = ready() else { return };
+    let host = registry.host();
+    let one = push(&registry, "t/one", "1", MANIFEST, "one");
+    let list = push(&registry, "t/many", "latest", LIST, "many");
+    // A drop-in sets the image of the first, a .image that of the second, with all that Podman reads.
+    world.bind("a.container", "[Container]\nImage=quay.io/not/this:1\n");
+    let dropin =
+        format!("# why\r\n[Container]\r\nImage={host}/t/\\\r\n# more\r\n  one:1\r\nExec=x\r\n");
+    world.write(&format!("{USR}/a.container.d/10.conf"), &dropin);
+    world.bind("b.container", "[Container]\nImage=b.image\n");
+    world.write(&format!("{USR}/b.image"), format!("; b\n[Image]\nImage = \"{host}/t/many\"  \n"));
+    world.write("opt/c.container", format!("[Container]\nImage={host}/t/one:1\n"));
+    symlink("/opt/c.container", world.root().join(USR).join("c.container")).unwrap();
+    world.link("c.container", "/usr/share/containers/systemd/c.container");
+    world.link("also-c.container", "/usr/share/containers/systemd/c.container");
+
+    let before = picture(&world.root());
+    world.run("pin", &["--check"]).expect(1, &["unpinned", "4 bindings to be pinned; nothing was"]);
+    assert_same(&before, &picture(&world.root()), "--check changed something");
+    world.run("pin", &[]).expect(0, &["unpinned, now pinned", "Pinned 4 bindings."]);
+    assert_eq!(
+        read(&world, &format!("{USR}/a.container")),
+        "[Container]\nImage=quay.io/not/this:1\n"
+    );
+    let pinned = dropin.replace("one:1", &format!("one:1@{one}"));
+    assert_eq!(read(&world, &format!("{USR}/a.container.d/10.conf")), pinned);
+    assert_eq!(read(&world, &format!("{USR}/b.container")), "[Container]\nImage=b.image\n");
+    let image = format!("; b\n[Image]\nImage = \"{host}/t/many:latest@{list}\"  \n");
+    assert_eq!(read(&world, &format!("{USR}/b.image")), image);
+    assert_eq!(
+        read(&world, "opt/c.container"),
+        format!("[Container]\nImage={host}/t/one:1@{one}\n")
+    );
+    assert!(fs::symlink_metadata(world.root().join(USR).join("c.container")).unwrap().is_symlink());
+
+    let before = picture(&world.root());
+    world.run("pin", &[]).expect(0, &["Nothing to do."]);
+    world.run("pin", &["--check"]).expect(0, &["Nothing to change."]);
+    assert_same(&before, &picture(&world.root()), "a second pin changed something");
+    world.run("list", &[]).expect(1, &["yes"]);
+
+    // The tag moves: --check sees it, and one name pins one binding.
+    let two = push(&registry, "t/one", "1", MANIFEST, "two");
+    let json = world.run("pin", &["--check", "--format", "json"]);
+    assert_eq!(json.code, Some(1), "{}", json.all());
+    let rows = json.json().remove(0)["bindings"].clone();
+    let states: Vec<&str> =
+        rows.as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["moved", "moved", "pinned", "moved"]);
+    assert_eq!(rows[0]["digest"], two.to_string());
+    world.run("pin", &["a.container"]).expect(0, &["moved, now pinned", "Pinned 1 binding."]);
+    assert_eq!(
+        read(&world, &format!("{USR}/a.container.d/10.conf")),
+        pinned.replace(&one.to_string(), &two.to_string())
+    );
+    assert!(read(&world, "opt/c.container").contains(&one.to_string()), "it was not named");
+}
+
+#[test]
+fn what_cannot_be_pinned_is_told_with_the_place() {
+    let Some((world, registry)) = ready() else { return };
+    let host = registry.host();
+    let one = push(&registry, "t/one", "1", MANIFEST, "one");
+    world.bind("a.container", "[Container]\nExec=a\n");
+    world.write("opt/vendor/10.conf", format!("[Container]\nImage={host}/t/one:1\n"));
+    fs::create_dir_all(world.root().join(USR).join("a.container.d")).unwrap();
+    let link = world.root().join(USR).join("a.container.d/10.conf");
+    symlink("/opt/vendor/10.conf", link).unwrap();
+    let digest = Digest::of(b"x");
+    world.bind("digest.container", format!("[Container]\nImage={host}/t/gone@{digest}\n"));
+    let before = picture(&world.root());
+    let ran = world.run("pin", &[]);
+    ran.expect(1, &["opt/vendor/10.conf", "write Image=", &format!("one:1@{one}"), "no-tag"]);
+    assert_same(&before, &picture(&world.root()), "somebody else's file was changed");
+
+    world.run("pin", &["digest.container"]).expect(0, &["no-tag", "Nothing to do."]);
+    world.run("pin", &["none.container"]).expect(2, &["there is no none.container"]);
+    world.run("pin", &["../x"]).expect(2, &["there is no ../x"]);
+    // A link that is no binding hides no other, but is no success either.
+    world.bind("bad.container", "[Container]\nImage=nginx\n");
+    world.run("pin", &["bad.container"]).expect(1, &["short-name"]);
+    world.run("pin", &["digest.container"]).expect(0, &["no-tag"]);
+    fs::remove_file(world.root().join("usr/lib/bootc/bound-images.d/bad.container")).unwrap();
+    world.bind("gone.container", format!("[Container]\nImage={host}/t/gone:1\n"));
+    world.run("pin", &["--check", "gone.container"]).expect(1, &["unknown", "cannot fetch"]);
+    drop(registry);
+    world.run("pin", &["--check", "gone.container"]).expect(3, &["unknown", "cannot fetch"]);
+    let none = world.command_of(common::PROGRAM).args(["pin", "--check"]).output().unwrap();
+    Ran::of(none).expect(2, &["--root"]);
+}
+
+#[test]
+fn mode_and_owner_are_kept_and_a_read_only_root_is_told() {
+    if !have(&["unshare"]) {
+        return;
+    }
+    let Some((world, registry)) = ready() else { return };
+    let host = registry.host();
+    let one = push(&registry, "t/one", "1", MANIFEST, "one");
+    world.bind("a.container", format!("[Container]\nImage={host}/t/one:1\n"));
+    let path = world.root().join(USR).join("a.container");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    chown(&path, Some(7), Some(8)).unwrap();
+    let copy = world.path("copy");
+    fs::hard_link(&path, &copy).unwrap();
+
+    let ran = world.unshared(
+        "mount --bind \"$ROOT\" \"$ROOT\"; mount -o remount,ro,bind \"$ROOT\"
+         exec \"$P\" pin --root \"$ROOT\"",
+    );
+    let place = format!("{USR}/a.container:2");
+    ran.expect(3, &["Read-only", &place, &format!("one:1@{one}"), "could not pin 1"]);
+    assert_eq!(fs::metadata(&path).unwrap().ino(), fs::metadata(&copy).unwrap().ino());
+
+    world.run("pin", &[]).expect(0, &["Pinned 1 binding."]);
+    let stat = fs::metadata(&path).unwrap();
+    assert_eq!((stat.mode() & 0o7777, stat.uid(), stat.gid()), (0o640, 7, 8));
+    let kept = fs::read_to_string(&copy).unwrap();
+    assert_eq!(kept, format!("[Container]\nImage={host}/t/one:1\n"), "another name of the file");
+    let names = fs::read_dir(world.root().join(USR)).unwrap().count();
+    assert_eq!(names, 1, "something is left beside it");
+}
