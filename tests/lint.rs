@@ -27,6 +27,9 @@ const OF_NAMES: [Code; 2] = [Code::NameConflict, Code::DigestMismatch];
 /// Codes that only a registry gives.
 const OF_REGISTRY: [Code; 3] = [Code::ImageNotFound, Code::NoSuchPlatform, Code::ImageUnusable];
 
+/// A code, what a root has that shows it, and what one has that does not.
+type Case = (Code, Vec<Lay>, Vec<Lay>);
+
 /// What is laid over a root that is well.
 enum Lay {
     /// A Quadlet and its link.
@@ -103,7 +106,7 @@ fn codes(layers: Vec<Lay>) -> BTreeSet<Code> {
 }
 
 /// Per code: a root that has it, and one that is as like it as can be and has not.
-fn cases() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
+fn cases() -> Vec<Case> {
     let mut cases = of_links();
     cases.extend(of_quadlets());
     cases.extend(of_images());
@@ -112,7 +115,7 @@ fn cases() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
     cases
 }
 
-fn of_links() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
+fn of_links() -> Vec<Case> {
     const X: &str = "usr/lib/bootc/bound-images.d/x.image";
     let quadlet = || File("usr/share/containers/systemd/x.image", b"[Image]\n".to_vec());
     let to = |target| vec![quadlet(), Link(X, target)];
@@ -138,7 +141,7 @@ fn of_links() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
     ]
 }
 
-fn of_quadlets() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
+fn of_quadlets() -> Vec<Case> {
     const X: &str = "usr/share/containers/systemd/x.container";
     let bytes = |bytes: Vec<u8>| vec![container(""), File(X, bytes)];
     let near = |more: &str| vec![container(more)];
@@ -177,7 +180,7 @@ fn of_quadlets() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
     ]
 }
 
-fn of_images() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
+fn of_images() -> Vec<Case> {
     let (a, hex) = (image(), "ab".repeat(64));
     let run = |image: &str| vec![runs(image)];
     let named = |code, image: &str| (code, run(image), run(&a));
@@ -278,7 +281,7 @@ fn of_images() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
     ]
 }
 
-fn of_services() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
+fn of_services() -> Vec<Case> {
     let more = |code, hit: &str, near: &str| (code, vec![container(hit)], vec![container(near)]);
     let at = |path| Link("usr/lib/bootc/bound-images.d/x.container", path);
     let file = |path| text(path, &format!("[Container]\nImage={}\n", image()));
@@ -338,7 +341,7 @@ fn of_services() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
     ]
 }
 
-fn of_roots() -> Vec<(Code, Vec<Lay>, Vec<Lay>)> {
+fn of_roots() -> Vec<Case> {
     const STORE: &str = "usr/lib/containers/storage";
     const STORAGE_CONF: &str = "usr/share/containers/storage.conf";
     const UNIT: &str = "usr/lib/systemd/system/ostree-finalize-staged.service";
@@ -613,5 +616,8 @@ fn the_registry_is_asked_when_told_so() {
     wanted.sort_unstable();
     assert_eq!(found, wanted, "{}", ran.all());
     drop(registry);
-    world.run("lint", &["--check-registry"]).expect(3, &["unpinned", "cannot fetch"]);
+    world.write("etc/bound-images/config.d/1.toml", "retries = 0\n");
+    let top = world.root();
+    let ran = world.run("lint", &["--check-registry", "--host", top.to_str().unwrap()]);
+    ran.expect(3, &["unpinned", "cannot fetch"]);
 }

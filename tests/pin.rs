@@ -60,7 +60,8 @@ fn values_are_pinned_where_they_really_stand() {
         format!("# why\r\n[Container]\r\nImage={host}/t/\\\r\n# more\r\n  one:1\r\nExec=x\r\n");
     world.write(&format!("{USR}/a.container.d/10.conf"), &dropin);
     world.bind("b.container", "[Container]\nImage=b.image\n");
-    world.write(&format!("{USR}/b.image"), format!("; b\n[Image]\nImage = \"{host}/t/many\"  \n"));
+    world.write("opt/b.image", format!("; b\n[Image]\nImage = \"{host}/t/many\"  \n"));
+    symlink("../../../../opt/b.image", world.root().join(USR).join("b.image")).unwrap();
     world.write("opt/c.container", format!("[Container]\nImage={host}/t/one:1\n"));
     symlink("/opt/c.container", world.root().join(USR).join("c.container")).unwrap();
     world.link("c.container", "/usr/share/containers/systemd/c.container");
@@ -136,7 +137,12 @@ fn what_cannot_be_pinned_is_told_with_the_place() {
     world.bind("gone.container", format!("[Container]\nImage={host}/t/gone:1\n"));
     world.run("pin", &["--check", "gone.container"]).expect(1, &["unknown", "cannot fetch"]);
     drop(registry);
-    world.run("pin", &["--check", "gone.container"]).expect(3, &["unknown", "cannot fetch"]);
+    world.write("etc/bound-images/config.d/1.toml", "retries = 0\n");
+    let top = world.root();
+    let host = ["--host", top.to_str().unwrap()];
+    world
+        .run("pin", &[&["--check", "gone.container"], &host[..]].concat())
+        .expect(3, &["unknown", "cannot fetch"]);
     let none = world.command_of(common::PROGRAM).args(["pin", "--check"]).output().unwrap();
     Ran::of(none).expect(2, &["--root"]);
 }

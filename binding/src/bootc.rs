@@ -81,9 +81,12 @@ mod tests {
 
     use super::*;
 
+    /// The image, or the line that is refused.
+    type Read = Result<&'static str, Option<usize>>;
+
     #[test]
     fn what_bootc_makes_of_quadlets() {
-        let table: &[(&str, &str, Result<&str, Option<usize>>)] = &[
+        let table: &[(&str, &str, Read)] = &[
             ("x.image", "[Image]\nImage=quay.io/a:1\n", Ok("quay.io/a:1")),
             ("x.container", "[Container]\nImage=quay.io/a:1\n", Ok("quay.io/a:1")),
             ("x.container", "[Container]\r\nImage=quay.io/a:1\r\n", Ok("quay.io/a:1")),

@@ -1,7 +1,6 @@
 //! Which bindings carry the digest that their tag has now, and the reference that would. Pure.
 
 use binding::quadlet::edit::{EditError, replace_value};
-use binding::quadlet::search::USR;
 use binding::quadlet::text::parse_text;
 use binding::{Binding, Reference};
 use oci_digest::Digest;
@@ -73,12 +72,13 @@ pub fn judge(reference: &Reference, now: Digest) -> State {
     }
 }
 
-/// Whether a value in the file `real` (a path without links) may be changed for a binding whose Quadlet
-/// is the file `quadlet`: the Quadlet itself, and what lies with the root's Quadlets. A drop-in that is
-/// linked in from elsewhere belongs to somebody else, who would change it back.
+/// Whether a value may be changed that was read from `file` (a Quadlet or a drop-in of one), which is
+/// the file `real` when all links are followed; `quadlets` is where the root's Quadlets really are. A
+/// drop-in that is linked in from elsewhere belongs to somebody else, who would change it back.
 #[must_use]
-pub fn is_of_root(real: &str, quadlet: &str) -> bool {
-    real == quadlet || real.strip_prefix(USR).is_some_and(|rest| rest.starts_with('/'))
+pub fn is_of_root(file: &str, real: &str, quadlets: &str) -> bool {
+    let is_drop_in = file.rsplit('/').nth(1).is_some_and(|directory| directory.ends_with(".d"));
+    !is_drop_in || real.strip_prefix(quadlets).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The text of a file with the digest `now` at the `Image=` of `line`, and what that was and is.
@@ -156,15 +156,16 @@ mod tests {
 
     #[test]
     fn whose_files_are_changed() {
-        let quadlet = "opt/vendor/x.container";
-        for (real, wanted) in [
-            ("opt/vendor/x.container", true),
-            ("usr/share/containers/systemd/x.container.d/10.conf", true),
-            ("usr/share/containers/systemd-other/10.conf", false),
-            ("opt/vendor/10.conf", false),
-            ("etc/containers/systemd/x.container", false),
+        const USR: &str = "usr/share/containers/systemd";
+        for (file, real, wanted) in [
+            ("x.container", "opt/vendor/x.container", true),
+            ("y.image", "opt/vendor/y.image", true),
+            ("x.container.d/10.conf", "usr/share/containers/systemd/x.container.d/10.conf", true),
+            ("x.container.d/10.conf", "usr/share/containers/systemd-other/10.conf", false),
+            ("x.container.d/10.conf", "opt/vendor/10.conf", false),
+            ("container.d/10.conf", "etc/containers/systemd/container.d/10.conf", false),
         ] {
-            assert_eq!(is_of_root(real, quadlet), wanted, "{real}");
+            assert_eq!(is_of_root(&format!("{USR}/{file}"), real, USR), wanted, "{file} {real}");
         }
     }
 }

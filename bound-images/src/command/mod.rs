@@ -101,7 +101,8 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
         render::failed("only lint writes --format sarif and github", style);
         return Ok(Exit::Usage);
     }
-    let by_hand = !outside.unattended && matches!(cli.command, cli::Command::Stage(_));
+    let by_hand =
+        !outside.unattended && matches!(cli.command, cli::Command::Stage(_) | cli::Command::Pin(_));
     for unknown in &config.unknown {
         if by_hand {
             render::failed(unknown, style);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use binding::quadlet::search::MAX_FILE;
+use binding::quadlet::search::{MAX_FILE, USR};
 use binding::{BINDINGS_PATH, Binding, Finding, Reference, Root};
 use host::Role;
 use oci_digest::Digest;
@@ -155,8 +155,8 @@ fn write(root: &Root, row: &Row) -> Result<(), Refused> {
     };
     let unreadable = |error| failed(format!("cannot read {}: {error}", place.file));
     let real = root.resolve(&place.file).map_err(unreadable)?;
-    let quadlet = root.resolve(&row.binding.quadlet).map_err(unreadable)?;
-    if !is_of_root(&real, &quadlet) {
+    let quadlets = root.resolve(USR).unwrap_or_else(|_| USR.to_owned());
+    if !is_of_root(&place.file, &real, &quadlets) {
         return Err(Refused::Elsewhere(format!(
             "the image of {} is set by {place}, which is {real}: not a file of this root's Quadlets; \
              write Image={wanted} where that comes from",
