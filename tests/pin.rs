@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use common::registry::FakeRegistry;
-use common::{Ran, World, assert_same, find, have, picture};
+use common::{Ran, World, assert_same, find, have, picture, source};
 use oci_digest::Digest;
 
 const USR: &str = "usr/share/containers/systemd";
@@ -177,4 +177,50 @@ fn mode_and_owner_are_kept_and_a_read_only_root_is_told() {
     assert_eq!(kept, format!("[Container]\nImage={host}/t/one:1\n"), "another name of the file");
     let names = fs::read_dir(world.root().join(USR)).unwrap().count();
     assert_eq!(names, 1, "something is left beside it");
+}
+
+/// Layouts of one value; `@` is the registry.
+const LAYOUTS: [(&str, &str); 7] = [
+    ("plain.container", "[Container]\nImage=@/t/one:1\n"),
+    ("end.container", "[Container]\nImage=@/t/one:1"),
+    ("crlf.container", "# c\r\n[Container]\r\nImage=@/t/one:1\r\nExec=x\r\n"),
+    ("quotes.container", "[Container]\nImage = \"@/t/one:1\" \nExec=x\n"),
+    ("folded.container", "[Container]\nImage=@/t/\\\n# c\n\n; d\n  one:1\nExec=a \\\n  b\n"),
+    ("backslash.container", "[Container]\nImage=@/t/one:1\\\n"),
+    ("last.container", "[Container]\nImage=@/t/two:1\n[Unit]\nA=b\n[Container]\nImage=@/t/one:1\n"),
+];
+
+/// Podman's own generator (5.4) judges what was written: every service starts the pinned image.
+#[test]
+fn podman_reads_the_digests_that_were_written() {
+    let made =
+        std::process::Command::new(source("tests/setup/chroot.sh")).arg("trixie").output().unwrap();
+    if made.status.code() == Some(2) {
+        return eprintln!("skipped: needs {}", String::from_utf8_lossy(&made.stderr).trim());
+    }
+    let chroot = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let Some((world, registry)) = ready() else { return };
+    let host = registry.host();
+    let one = push(&registry, "t/one", "1", MANIFEST, "one");
+    for (name, layout) in LAYOUTS {
+        world.bind(name, layout.replace('@', &host));
+    }
+    world.run("pin", &[]).expect(0, &["Pinned 7 bindings."]);
+    let generator = "/usr/lib/systemd/system-generators/podman-system-generator";
+    world.write(
+        "script",
+        format!("QUADLET_UNIT_DIRS=/in/{USR} {generator} --dryrun --no-kmsg-log\n"),
+    );
+    let top = world.root();
+    let mut judge = world.command_of(source("tests/peers/in-chroot.sh"));
+    judge.arg(chroot).args([&top, &top]).arg(top.join("script"));
+    let judged = Ran::of(judge.output().unwrap());
+    assert_eq!(judged.code, Some(0), "{}", judged.all());
+    let wanted = format!("{host}/t/one:1@{one}");
+    let starts = judged.out.lines().filter(|line| line.starts_with("ExecStart="));
+    let starts: Vec<&str> = starts.collect();
+    assert_eq!(starts.len(), LAYOUTS.len(), "{}", judged.all());
+    for start in starts {
+        assert!(start.split(' ').any(|word| word == wanted), "{start} does not run {wanted}");
+    }
 }

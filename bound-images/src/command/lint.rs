@@ -8,8 +8,9 @@ use binding::{Binding, Code, Finding, finding};
 use host::Role;
 use tokio::task::JoinSet;
 
+use super::Exit;
+use super::sources::Sources;
 use super::stage::exit_of;
-use super::{Exit, Sources};
 use crate::cli::{self, Output};
 use crate::lint;
 use crate::machine::{Machine, Target};

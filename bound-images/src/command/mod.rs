@@ -8,25 +8,24 @@ pub mod lint;
 pub mod list;
 pub mod pin;
 pub mod release;
+mod sources;
 pub mod stage;
 pub mod status;
 pub mod verify;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binding::{Binding, Platform, Reference};
 use host::config::Config;
+use sources::Sources;
 
 use crate::cli::{self, Cli};
 use crate::machine::Machine;
 use crate::pool;
 use crate::render::{self, Style};
 use crate::settings::{self, StageSettings};
-use crate::source::registry::{Registry, RegistryOptions};
-use crate::source::{Request, credentials};
 use crate::system::bus::Bus;
 use crate::system::namespace;
 use crate::system::notify::Notifier;
@@ -145,55 +144,6 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
             pin::run(&machine, &typed, &sources, style).await
         }
         cli::Command::Stage(typed) => stage_command(&machine, typed, config, outside, style).await,
-    }
-}
-
-/// What commands that only ask registries work with.
-pub(crate) struct Sources {
-    /// Environment variables, for skopeo.
-    environment: Vec<(OsString, OsString)>,
-    /// An auth file that was typed.
-    authfile: Option<PathBuf>,
-    config: Config,
-}
-
-impl Sources {
-    fn registry(&self) -> Registry {
-        Registry::new(RegistryOptions {
-            jobs: self.jobs(),
-            stall_timeout: self.config.stall_timeout.unwrap_or(settings::DEFAULT_STALL_TIMEOUT),
-            retries: self.config.retries.unwrap_or(settings::DEFAULT_RETRIES),
-            // Podman heeds this variable, skopeo only an option.
-            registries_conf: stage::variable(&self.environment, "CONTAINERS_REGISTRIES_CONF")
-                .map(Into::into),
-            ..RegistryOptions::new(self.environment.clone())
-        })
-    }
-
-    fn jobs(&self) -> usize {
-        self.config.jobs.unwrap_or(settings::DEFAULT_JOBS)
-    }
-
-    /// What asks for `reference`, as the Quadlet of `binding` in `root` would be pulled.
-    fn request(&self, binding: &Binding, reference: Reference, root: &Path) -> Request {
-        let configured = self.authfile.as_deref().or(self.config.authfile.as_deref());
-        Request {
-            reference,
-            pin: None,
-            platform: binding.pull.platform(&Platform::host()),
-            pull: binding.pull.clone(),
-            auth_files: credentials::candidates(
-                binding.pull.auth_file.as_deref(),
-                configured,
-                root,
-            ),
-        }
-    }
-
-    /// What is wrong with the auth file that was typed.
-    fn fault(&self) -> Option<String> {
-        let path = self.authfile.as_deref().filter(|path| !path.is_file())?;
-        Some(format!("the auth file {} is not there", path.display()))
     }
 }
 

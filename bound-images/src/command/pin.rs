@@ -11,8 +11,9 @@ use host::Role;
 use oci_digest::Digest;
 use tokio::task::JoinSet;
 
+use super::Exit;
+use super::sources::Sources;
 use super::stage::exit_of;
-use super::{Exit, Sources};
 use crate::cli;
 use crate::machine::{Machine, Target};
 use crate::pin::{Row, State, edit, is_of_root, judge, pinned, tag_of};
