@@ -1,9 +1,8 @@
 //! One storage.conf, parsed.
 
-use toml_edit::{Document, Item, Key, TableLike, Value};
-
+use crate::SEARCH;
 use crate::error::ConfError;
-use crate::{MAX_SIZE, SEARCH};
+use crate::layer::{Dialect, Layer, Setting};
 
 /// The file of `files` (root-relative path and text) that Podman reads: the first of [`SEARCH`].
 #[must_use]
@@ -36,26 +35,18 @@ impl StorageConf {
     /// Parses `text`, the content of `file` (which is only used in messages).
     ///
     /// # Errors
-    /// [`ConfError`] with file, line and column when the text is over [`MAX_SIZE`] or not TOML, or
+    /// [`ConfError`] with file, line and column when the text is over [`crate::MAX_SIZE`] or not TOML, or
     /// has a value that Podman refuses: a wrong type, a store that is not an absolute path.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfError> {
-        if text.len() > MAX_SIZE {
-            let why = format!("the file has {} bytes, more than {MAX_SIZE}", text.len());
-            return Err(ConfError::whole(file, why));
-        }
-        let document = Document::parse(text).map_err(|error| {
-            ConfError::at(file, text, error.span().map(|span| span.start), error.message())
-        })?;
-        let reader = Reader { file, text };
-        let Some(storage) = reader.table(document.as_table(), "storage")? else {
-            return Ok(Self { driver: None, runroot: None, graphroot: None, stores: Vec::new() });
-        };
-        let options = reader.table(storage, "options")?;
+        let layer = Layer::parse(file, text, Dialect::Before6)?;
+        let stores = layer.stores()?;
+        let value = |setting: Option<Setting>| setting.map(|setting| setting.value);
+        let set = |setting| value(setting).filter(|value| !value.is_empty());
         Ok(Self {
-            driver: reader.string(storage, "driver")?,
-            runroot: reader.string(storage, "runroot")?,
-            graphroot: reader.string(storage, "graphroot")?,
-            stores: options.map_or(Ok(Vec::new()), |options| reader.stores(options))?,
+            driver: set(layer.driver),
+            runroot: set(layer.runroot),
+            graphroot: set(layer.graphroot),
+            stores,
         })
     }
 
@@ -100,81 +91,6 @@ impl StorageConf {
     }
 }
 
-/// Finds keys as Go's TOML decoder does and says where a wrong one stands.
-struct Reader<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-impl Reader<'_> {
-    fn table<'t>(
-        &self,
-        table: &'t dyn TableLike,
-        name: &str,
-    ) -> Result<Option<&'t dyn TableLike>, ConfError> {
-        let Some((key, item)) = find(table, name) else { return Ok(None) };
-        match item.as_table_like() {
-            Some(inner) => Ok(Some(inner)),
-            None => Err(self.wrong(key, item, &format!("{name} must be a table"))),
-        }
-    }
-
-    /// The empty string counts as not set, as in Podman.
-    fn string(&self, table: &dyn TableLike, name: &str) -> Result<Option<String>, ConfError> {
-        let Some((key, item)) = find(table, name) else { return Ok(None) };
-        match item.as_str() {
-            Some("") => Ok(None),
-            Some(text) => Ok(Some(text.to_owned())),
-            None => Err(self.wrong(key, item, &format!("{name} must be a string"))),
-        }
-    }
-
-    fn stores(&self, options: &dyn TableLike) -> Result<Vec<Store>, ConfError> {
-        const NAME: &str = "additionalimagestores";
-        let Some((key, item)) = find(options, NAME) else { return Ok(Vec::new()) };
-        let Some(array) = item.as_array() else {
-            return Err(self.wrong(key, item, &format!("{NAME} must be an array of paths")));
-        };
-        let mut stores = Vec::new();
-        for value in array {
-            let offset = value.span().map(|span| span.start);
-            let fail = |why: &str| Err(ConfError::at(self.file, self.text, offset, why));
-            let Value::String(text) = value else {
-                return fail(&format!("each of {NAME} must be a string"));
-            };
-            // The driver splits at commas and passes over an empty value (drivers/overlay).
-            if text.value().is_empty() {
-                continue;
-            }
-            for path in text.value().split(',') {
-                if !path.starts_with('/') {
-                    return fail(&format!("{path:?} in {NAME} is not an absolute path"));
-                }
-                let line = ConfError::at(self.file, self.text, offset, "").line;
-                stores.push(Store { path: clean(path), line });
-            }
-        }
-        Ok(stores)
-    }
-
-    fn wrong(&self, key: &Key, item: &Item, why: &str) -> ConfError {
-        let span = item.span().or_else(|| key.span());
-        ConfError::at(self.file, self.text, span.map(|span| span.start), why)
-    }
-}
-
-/// The key as it is spelt in `table`: exactly, else in any letter case.
-pub(crate) fn spelling(table: &dyn TableLike, name: &str) -> Option<String> {
-    if table.contains_key(name) {
-        return Some(name.to_owned());
-    }
-    table.iter().map(|(key, _)| key).find(|key| key.eq_ignore_ascii_case(name)).map(str::to_owned)
-}
-
-fn find<'t>(table: &'t dyn TableLike, name: &str) -> Option<(&'t Key, &'t Item)> {
-    table.get_key_value(&spelling(table, name)?)
-}
-
 /// An absolute path without `.`, `..`, doubled and trailing slashes: Go's `filepath.Clean`.
 pub(crate) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
@@ -193,6 +109,7 @@ pub(crate) fn clean(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MAX_SIZE;
 
     const OURS: &str = "/usr/lib/containers/storage";
 

@@ -3,25 +3,31 @@
 //!
 //! Text in, values and text out: nothing here opens a file, reads the environment or prints.
 //!
-//! What is read is what Podman 4.9 to 5.8 reads when it runs as root (containers/storage 1.51 to
-//! 1.62, `types/options.go` and `pkg/config/config.go`): **one** file, the first of [`SEARCH`]
-//! that exists; no drop-ins; keys in any letter case, since Go's TOML decoder folds them.
+//! What is read is what Podman 4.9 to 6 reads when it runs as root (containers/storage 1.51 to 1.62,
+//! `types/options.go`, `pkg/config/config.go`, `pkg/configfile`): [`StorageConf`] is one file,
+//! [`effective()`] all files and variables that count for a [`Generation`]. Before Podman 6 that is
+//! **one** file, the first of [`SEARCH`] that exists; since then, drop-ins too. Keys may be in any
+//! letter case, since Go's TOML decoder folds them.
 //!
-//! Limits:
-//! * Podman 6 also reads `storage.conf.d` and `storage.rootful.conf.d`, a file under `$HOME`, and
-//!   the form `["/path", {append=true}]`. None of these is read here; the last is an error, as it
-//!   is for Podman 5.
-//! * `CONTAINERS_STORAGE_CONF`, `STORAGE_OPTS`, `STORAGE_DRIVER`, `--root` and `--storage-opt` of a
-//!   single service are the business of who knows that service.
-//! * Only the keys that decide where stores are have their types checked.
+//! Limits: options of a single service (`--root`, `--storage-opt`) are the business of who knows that
+//! service; types are checked for the keys of `[storage]`, `[storage.options]` and
+//! `[storage.options.overlay]`.
 
 mod conf;
+mod edit;
+mod effective;
 mod error;
+mod kinds;
+mod layer;
 mod merge;
+mod search;
 
 pub use conf::{StorageConf, Store, main_file};
+pub use edit::{Disabled, Enabled, MARK, disable, enable, made};
+pub use effective::{Effective, Overridden, Place, Text, Valued, effective};
 pub use error::{ConfError, MergeError};
 pub use merge::merge;
+pub use search::{DropIns, Environment, Generation, Search, plan_drop_ins, plan_search};
 
 /// Where Podman looks for storage.conf when it runs as root, first found wins; relative to the
 /// root (`types/options_linux.go`).

@@ -2,8 +2,9 @@
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, RawString, Table, Value};
 
-use crate::conf::{StorageConf, clean, spelling};
+use crate::conf::{StorageConf, clean};
 use crate::error::{ConfError, MergeError};
+use crate::layer::spelling;
 use crate::{DEFAULT_GRAPHROOT, DEFAULT_RUNROOT};
 
 /// The text of `host` (path for messages, text) with `store`, an absolute path, listed after all

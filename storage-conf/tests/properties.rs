@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
-use storage_conf::{StorageConf, merge};
+use storage_conf::{Disabled, Enabled, StorageConf, disable, enable, merge};
 
 const OURS: &str = "/usr/lib/containers/storage";
 
@@ -86,8 +86,37 @@ proptest! {
     }
 
     #[test]
+    fn enabling_is_undone_to_the_byte(text in conf(), cut in 0..3_usize, form in 0..4_usize) {
+        let text = match form {
+            0 => text.replace('\n', "\r\n"),
+            1 => format!("\u{feff}{text}"),
+            2 => text.replace("[storage.options]\n", "").replace("[storage]\n", "[storage]\noptions.size = ''\n"),
+            _ => text,
+        };
+        // Without a line end, or with some more of them.
+        let text = if cut == 0 { text.trim_end().to_owned() } else { text + &"\n".repeat(cut - 1) };
+        if let Ok(Enabled::Text(with)) = enable("f", &text, OURS) {
+            prop_assert!(StorageConf::parse("f", &with).unwrap().lists_store(OURS));
+            prop_assert_eq!(
+                disable("f", &with, OURS),
+                Ok(Disabled::Text { text: text.clone(), exact: true }),
+                "{}", with
+            );
+            // All that was there is there, in its order.
+            let mut rest = text.chars().peekable();
+            with.chars().for_each(|letter| { rest.next_if_eq(&letter); });
+            prop_assert_eq!(rest.next(), None, "{}", with);
+        } else if let Ok(conf) = StorageConf::parse("f", &text) {
+            prop_assert!(conf.lists_store(OURS), "{}", text);
+        }
+    }
+
+    #[test]
     fn no_text_makes_it_panic(text in "[\\[\\]{}=.,#'\"a-d\\\\ \n]{0,60}", tail in any::<String>()) {
         for text in [text.clone(), format!("[storage]\n{text}"), format!("[storage.options]\nadditionalimagestores = {text}{tail}")] {
+            if let Ok(Enabled::Text(with)) = enable("f", &text, OURS) {
+                prop_assert_eq!(disable("f", &with, OURS), Ok(Disabled::Text { text: text.clone(), exact: true }));
+            }
             if let Ok(merged) = merge(Some(("f", &text)), OURS) {
                 prop_assert!(StorageConf::parse("f", &merged).unwrap().lists_store(OURS), "{}", merged);
             }
