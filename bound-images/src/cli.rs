@@ -105,6 +105,27 @@ pub(crate) enum Command {
     Lint(Lint),
     /// Write into Quadlets the digests that their tags have now
     Pin(Pin),
+    /// Show which image stores Podman reads, or list ours in a root's storage.conf
+    StorageConf(StorageConf),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StorageConf {
+    #[command(subcommand)]
+    pub(crate) action: StorageConfAction,
+    /// The root: as for `list` (default: the running system)
+    #[arg(long, global = true, value_name = "ROOT")]
+    pub(crate) root: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum StorageConfAction {
+    /// Which stores come from which file, and what is overridden, for each generation of Podman
+    Show,
+    /// List the store of bound images
+    Enable,
+    /// Undo what `enable` did
+    Disable,
 }
 
 #[derive(Args, Debug)]
@@ -244,7 +265,12 @@ impl Command {
             Self::Verify(verify) => verify.deep,
             Self::Gc(gc) => !gc.dry_run,
             Self::Release(_) => true,
-            Self::List(_) | Self::Status | Self::Gate(_) | Self::Lint(_) | Self::Pin(_) => false,
+            Self::List(_)
+            | Self::Status
+            | Self::Gate(_)
+            | Self::Lint(_)
+            | Self::Pin(_)
+            | Self::StorageConf(_) => false,
         }
     }
 }

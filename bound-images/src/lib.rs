@@ -12,9 +12,11 @@ pub mod gate;
 pub mod lint;
 pub mod machine;
 pub mod pin;
+pub mod podman_conf;
 pub mod pool;
 pub mod render;
 pub mod settings;
+pub mod shadow;
 pub mod source;
 pub mod stage;
 pub mod state;
@@ -62,6 +64,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
     let style = Style::new(cli.global.format.format(), cli.global.color, surroundings.no_color);
     let bus = surroundings.system_bus.as_deref().and_then(|address| address.to_str());
     let outside = command::Outside {
+        podman: settings::podman_environment(&surroundings.environment),
         environment: system::skopeo::passed_environment(surroundings.environment),
         unattended: surroundings.unattended,
         notifier: Notifier::open(surroundings.notify_socket.as_ref()).map(Arc::new),

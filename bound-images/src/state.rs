@@ -8,12 +8,13 @@ use anyhow::Context as _;
 use binding::{
     Binding, Bindings, Mismatch, Platform, RECORD_FILE, Record, RecordBinding, Root, STORE_PATH,
 };
-use host::{Deployment, Linked, RootId, StoreName};
+use host::{Deployment, Linked, Role, RootId, StoreName};
 use oci_digest::Digest;
 use overlay_store::{Damage, Occupant, Store};
 
 use crate::machine::{Machine, Target};
 use crate::pool::damaged::Damaged;
+use crate::shadow::{self, Shadow};
 
 /// The largest record that is read, in bytes.
 const MAX_RECORD: u64 = binding::record::MAX_RECORD as u64;
@@ -31,6 +32,8 @@ pub struct State {
     pub host: Platform,
     /// The store, whatever stands at its place.
     pub store: StoreState,
+    /// Names of bindings that mean another image to Podman now; only known of the running root.
+    pub shadows: Vec<Shadow>,
 }
 
 /// What stands where the store of a root belongs.
@@ -70,6 +73,8 @@ pub enum ImageState {
     Missing,
     /// There, but not what it should be.
     Damaged,
+    /// There, but its name means another image in Podman's own store.
+    Shadowed,
 }
 
 impl ImageState {
@@ -80,6 +85,7 @@ impl ImageState {
             Self::Present => "present",
             Self::Missing => "missing",
             Self::Damaged => "damaged",
+            Self::Shadowed => "shadowed",
         }
     }
 }
@@ -94,7 +100,7 @@ pub fn look(path: &Path) -> anyhow::Result<State> {
     let (bindings, host) = read_bindings(&root)?;
     let directory = store_path(&root)?;
     let store = look_at_store(&root, STORE_PATH, directory, &bindings, &host)?;
-    Ok(State { root: path.to_owned(), id: None, bindings, host, store })
+    Ok(State { root: path.to_owned(), id: None, bindings, host, store, shadows: Vec::new() })
 }
 
 /// Looks at a root of this machine, whose store is inside of it or in the pool.
@@ -108,6 +114,9 @@ pub fn look_at(machine: &Machine, deployment: &Deployment) -> anyhow::Result<Sta
     if matches!(state.store, StoreState::Absent) {
         state.store = in_pool(machine, &deployment.id, &state.bindings, &state.host)?;
     }
+    if deployment.role == Role::Booted {
+        state.shadows = shadow::look(machine, &state);
+    }
     Ok(state)
 }
 
@@ -117,9 +126,21 @@ pub fn look_at(machine: &Machine, deployment: &Deployment) -> anyhow::Result<Sta
 /// As [`look`].
 pub fn look_target(machine: &Machine, target: &Target) -> anyhow::Result<State> {
     match target {
-        Target::Plain(path) => look(path),
+        Target::Plain(path) => {
+            let mut state = look(path)?;
+            if runs(machine, path) {
+                state.shadows = shadow::look(machine, &state);
+            }
+            Ok(state)
+        }
         Target::Deployment(deployment) => look_at(machine, deployment),
     }
+}
+
+/// Whether a directory is the running system.
+fn runs(machine: &Machine, path: &Path) -> bool {
+    let both = (path.canonicalize(), machine.system.path().canonicalize());
+    matches!(both, (Ok(path), Ok(system)) if path == system)
 }
 
 fn in_pool(
@@ -354,7 +375,17 @@ impl State {
             .damage
             .iter()
             .any(|damage| damage.subject.is_empty() || parts.contains(damage.subject.as_str()));
-        if hurt { ImageState::Damaged } else { ImageState::Present }
+        match self.shadow(binding) {
+            _ if hurt => ImageState::Damaged,
+            Some(_) => ImageState::Shadowed,
+            None => ImageState::Present,
+        }
+    }
+
+    /// What shadows the image of a binding.
+    #[must_use]
+    pub fn shadow(&self, binding: &Binding) -> Option<&Shadow> {
+        self.shadows.iter().find(|shadow| shadow.binding == binding.name)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod release;
 mod sources;
 pub mod stage;
 pub mod status;
+pub mod storage_conf;
 pub mod verify;
 
 use std::ffi::OsString;
@@ -51,6 +52,8 @@ pub(crate) struct Outside {
     pub(crate) notifier: Option<Arc<Notifier>>,
     /// Where systemd and logind are asked.
     pub(crate) bus: Option<Bus>,
+    /// What Podman's libraries would be told by the environment.
+    pub(crate) podman: ::storage_conf::Environment,
 }
 
 /// Makes the pool writable for a command that writes it, and the files of roots visible that are in
@@ -126,6 +129,9 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
         cli::Command::Gc(typed) => {
             let keep = config.keep_wanted.unwrap_or(pool::gc::DEFAULT_KEEP_WANTED);
             gc::run(&machine, keep, typed.dry_run, style)
+        }
+        cli::Command::StorageConf(typed) => {
+            storage_conf::run(&machine, &typed, &outside.podman, style)
         }
         cli::Command::Lint(typed) => {
             let sources = Sources {

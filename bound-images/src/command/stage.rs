@@ -117,6 +117,7 @@ impl Run<'_> {
             bindings: binding::Bindings { bindings: wanted.bindings(), findings: Vec::new() },
             host: binding::Platform::host(),
             store: StoreState::Absent,
+            shadows: Vec::new(),
         };
         let source = match self.open() {
             Ok(source) => Arc::new(source),

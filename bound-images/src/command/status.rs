@@ -12,6 +12,7 @@ use crate::machine::Machine;
 use crate::pool::released::Release;
 use crate::pool::wanted;
 use crate::render::{self, Style};
+use crate::shadow::Shadow;
 use crate::state::{self, ImageState, State, StoreState};
 use crate::system::bus::Bus;
 use crate::system::systemd::{self, UnitState};
@@ -67,6 +68,9 @@ pub struct RootStatus {
     /// How it stands with them, in the root that is booted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub service_states: Vec<UnitState>,
+    /// Names that mean another image to Podman now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub shadowed: Vec<Shadow>,
     /// What keeps it from being complete.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
@@ -110,7 +114,8 @@ pub async fn run(machine: &Machine, bus: Option<&Bus>, style: Style) -> anyhow::
         && status.gate_faults.is_empty()
         && status.roots.iter().all(|root| {
             let counts = matches!(root.role, Role::Booted | Role::Staged);
-            !counts || matches!(root.state, Standing::Complete | Standing::NoBindings)
+            let well = matches!(root.state, Standing::Complete | Standing::NoBindings);
+            !counts || (well && root.shadowed.is_empty())
         });
     Ok(if fine { Exit::Well } else { Exit::Findings })
 }
@@ -197,6 +202,7 @@ fn root_status(
         released: None,
         services: Vec::new(),
         service_states: Vec::new(),
+        shadowed: Vec::new(),
         problems: Vec::new(),
     };
     let state = match state {
@@ -206,7 +212,9 @@ fn root_status(
             return out;
         }
     };
-    let present = |binding: &&binding::Binding| state.image_state(binding) == ImageState::Present;
+    let present = |binding: &&binding::Binding| {
+        matches!(state.image_state(binding), ImageState::Present | ImageState::Shadowed)
+    };
     out.bindings = state.bindings.bindings.len();
     out.present = state.bindings.bindings.iter().filter(present).count();
     let services = state.bindings.bindings.iter().flat_map(|binding| binding.services.clone());
@@ -220,6 +228,7 @@ fn root_status(
             out.own_bytes = out.own_bytes.saturating_add(size);
         }
     }
+    out.shadowed = state.shadows.clone();
     out.problems = verify::reasons(state);
     out.released = match Release::read(&machine.system, &machine.pool, &root.id) {
         Ok(release) => release.map(|release| release.reason),

@@ -17,6 +17,7 @@ use crate::pool::damaged::Damaged;
 use crate::pool::released::Release;
 use crate::pool::{Unavailable, Writer};
 use crate::render::{self, Style};
+use crate::shadow::Shadow;
 use crate::source::registry::{Registry, RegistryOptions};
 use crate::state::{self, State, StoreState};
 use crate::system::journal;
@@ -64,6 +65,8 @@ pub struct Verdict {
     pub problems: Vec<Problem>,
     /// What is wrong with the bindings.
     pub findings: Vec<Finding>,
+    /// Names that mean another image to Podman now: the store is whole all the same.
+    pub shadowed: Vec<Shadow>,
 }
 
 impl Verdict {
@@ -137,7 +140,8 @@ pub(crate) async fn run(
     if typed.health {
         return health(machine, &verdict);
     }
-    Ok(if verdict.is_complete() { Exit::Well } else { Exit::Findings })
+    let well = verdict.is_complete() && verdict.shadowed.is_empty();
+    Ok(if well { Exit::Well } else { Exit::Findings })
 }
 
 /// What a boot is judged by: a root that the operator released is not failed for what he knew.
@@ -262,6 +266,7 @@ pub fn judge(state: &State, deep: bool) -> Verdict {
         damaged,
         problems,
         findings: state.bindings.findings.clone(),
+        shadowed: state.shadows.clone(),
     }
 }
 

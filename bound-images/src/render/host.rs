@@ -38,6 +38,9 @@ fn status_text(status: &Status, color: bool) -> String {
         if let Some(reason) = &root.released {
             out.push_str(&format!("\n{} was released: {}\n", root.short, printable(reason)));
         }
+        for shadow in &root.shadowed {
+            out.push_str(&format!("\n{}\n", shorten(&printable(&shadow.to_string()))));
+        }
         for problem in &root.problems {
             out.push_str(&format!("\n{}: {}", root.short, shorten(&printable(problem))));
         }

@@ -5,7 +5,7 @@ use std::io;
 use serde::Serialize;
 
 use super::table::table;
-use super::{FindingJson, SCHEMA, Style, bytes, print, print_json, printable};
+use super::{FindingJson, SCHEMA, Style, bytes, print, print_json, printable, shorten};
 use crate::cli::Format;
 use crate::state::{ImageState, State, StoreState};
 use crate::system::systemd::{self, UnitState};
@@ -41,6 +41,8 @@ struct BindingJson<'a> {
     /// Only for the root that runs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     service_states: Vec<&'a UnitState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<&'a crate::shadow::Shadow>,
 }
 
 /// Writes the bindings of a root, and how it stands with its services, as far as that is known.
@@ -71,6 +73,7 @@ fn json<'a>(state: &'a State, services: &'a [UnitState]) -> Json<'a> {
             size: record.map(size_of),
             services: &binding.services,
             service_states: systemd::of_units(&binding.services, services),
+            shadow: state.shadow(binding),
         }
     });
     Json {
@@ -126,6 +129,9 @@ fn text(state: &State, services: &[UnitState], color: bool) -> String {
             ));
         }
     }
+    for shadow in &state.shadows {
+        out.push_str(&format!("\n{}", shorten(&printable(&shadow.to_string()))));
+    }
     if !out.ends_with('\n') {
         out.push('\n');
     }
@@ -158,6 +164,7 @@ fn paint(text: &str, states: &[ImageState]) -> String {
     lines.zip(states).fold(head, |out, (line, state)| {
         let color = match state {
             ImageState::Present => "\x1b[32m",
+            ImageState::Shadowed => "\x1b[33m",
             ImageState::Missing | ImageState::Damaged => "\x1b[31m",
         };
         let word = state.word();

@@ -6,6 +6,7 @@ mod list;
 mod pin;
 mod sarif;
 mod stage;
+mod storage_conf;
 mod table;
 mod verify;
 
@@ -14,6 +15,7 @@ pub(crate) use lint::lint;
 pub use list::list;
 pub(crate) use pin::pin;
 pub use stage::{progress, stage, stage_failed};
+pub use storage_conf::{changed, storage_conf};
 pub use verify::verify;
 
 use std::io::{self, IsTerminal as _, Write as _};

@@ -19,6 +19,8 @@ struct Json<'a> {
     bindings: usize,
     problems: &'a [crate::command::verify::Problem],
     findings: Vec<FindingJson<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    shadowed: &'a [crate::shadow::Shadow],
 }
 
 /// Writes what `verify` found.
@@ -36,6 +38,7 @@ pub fn verify(verdict: &Verdict, style: Style) -> io::Result<()> {
             bindings: verdict.bindings,
             problems: &verdict.problems,
             findings: verdict.findings.iter().map(FindingJson::from).collect(),
+            shadowed: &verdict.shadowed,
         }),
         Format::Table => print(&text(verdict, style.color)),
     }
@@ -45,6 +48,9 @@ fn text(verdict: &Verdict, color: bool) -> String {
     let mut out = String::new();
     for problem in &verdict.problems {
         out.push_str(&format!("{}\n", shorten(&printable(&problem.to_string()))));
+    }
+    for shadow in &verdict.shadowed {
+        out.push_str(&format!("{}\n", shorten(&printable(&shadow.to_string()))));
     }
     let root = verdict.name();
     let (word, paint) = match (verdict.is_complete(), verdict.bindings) {

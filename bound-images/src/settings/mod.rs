@@ -4,6 +4,7 @@ mod stores;
 
 pub use host::config::{Config, DIRECTORIES, Pin, read as read_config};
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,5 +63,22 @@ impl StageSettings {
             stall_timeout: config.stall_timeout.unwrap_or(DEFAULT_STALL_TIMEOUT),
             retries: config.retries.unwrap_or(DEFAULT_RETRIES),
         }
+    }
+}
+
+/// What Podman would look at in these variables.
+#[must_use]
+pub fn podman_environment(variables: &[(OsString, OsString)]) -> storage_conf::Environment {
+    let get = |name: &str| {
+        let (_, value) = variables.iter().find(|(known, _)| known == name)?;
+        Some(value.to_string_lossy().into_owned())
+    };
+    storage_conf::Environment {
+        conf: get("CONTAINERS_STORAGE_CONF"),
+        conf_override: get("CONTAINERS_STORAGE_CONF_OVERRIDE"),
+        opts: get("STORAGE_OPTS"),
+        driver: get("STORAGE_DRIVER"),
+        config_home: get("XDG_CONFIG_HOME"),
+        home: get("HOME"),
     }
 }

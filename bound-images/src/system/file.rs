@@ -50,12 +50,28 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 /// # Errors
 /// As [`write_json`].
 pub fn write_json_with_mode(path: &Path, value: &impl Serialize, mode: u32) -> anyhow::Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    write_bytes(path, &text, mode, None)
+}
+
+/// Writes `bytes` to `path`: beside it, synced, moved into its place. `owner`: user and group.
+///
+/// # Errors
+/// As [`write_json`].
+pub fn write_bytes(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> anyhow::Result<()> {
     let directory = path.parent().unwrap_or(path);
     let save = || {
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
-        let mut text = serde_json::to_vec(value)?;
-        text.push(b'\n');
-        file.write_all(&text)?;
+        file.write_all(bytes)?;
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::fchown(file.as_file(), Some(user), Some(group))?;
+        }
         file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
         file.as_file().sync_all()?;
         file.persist(path)?;
