@@ -44,6 +44,7 @@ impl Host {
         let other =
             images::make(&world, "registry.test/t/other:1", &[files(&[("name", "other")])], &[]);
         other.push(&registry, "t/bound", "1");
+        other.push(&registry, "t/other", "1");
         let pinned = format!("{}@{}", name.strip_suffix(":1").unwrap(), bound.manifest);
         world.bind_images(&[("loose", &name), ("pinned", &pinned)]);
         world.bind(
@@ -137,9 +138,9 @@ fn a_name_that_podman_resolves_elsewhere_is_shadowed() {
     assert_eq!(host.states(), all("present", "present"));
 
     // A tag by hand, over the name that `ImageTag=` gives.
-    let other = format!("oci:{}:registry.test/t/other:1", host.other.layout.display());
+    let other = host.name.replace("/t/bound:", "/t/other:");
     let said = host.podman(&format!(
-        "other=$(p pull -q {other}); p tag $other registry.test/t/alias:1; id registry.test/t/alias:1"
+        "p pull -q --tls-verify=false {other} >&2; p tag {other} registry.test/t/alias:1; id registry.test/t/alias:1"
     ));
     assert_eq!(said, [id(&host.other)]);
     assert_eq!(host.states(), all("shadowed", "present"));

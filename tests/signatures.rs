@@ -92,9 +92,9 @@ fn only_what_is_signed_as_the_policy_demands_is_staged() {
     ran.expect(0, &["judged"]);
     let why = [
         ("unsigned", "A signature was required, but no signature exists"),
-        ("stranger", "nvalid"),
+        ("stranger", "which is not one that policy.json names"),
         ("moved", "is not accepted"),
-        ("torn", "nvalid"),
+        ("torn", "No data"),
     ];
     let read =
         |name: &str, what: &str| fs::read_to_string(world.path(&format!("{name}.{what}"))).unwrap();

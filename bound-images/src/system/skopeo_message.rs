@@ -20,6 +20,15 @@ const TABLE: &[(&str, Kind)] = &[
     ("rejected by policy", Kind::Policy),
     ("policy.json", Kind::Policy),
     ("invalid policy", Kind::Policy),
+    ("none of the signatures were accepted", Kind::Policy),
+    ("invalid gpg signature", Kind::Policy),
+    ("signature for ", Kind::Policy),
+    ("signature by key ", Kind::Policy),
+    ("no public keys imported", Kind::Policy),
+    ("verification polic", Kind::Policy),
+    ("sigstore payload", Kind::Policy),
+    ("rekor", Kind::Policy),
+    ("fulcio", Kind::Policy),
     // What the registry answers.
     ("unauthorized", Kind::Unauthorized),
     ("authentication required", Kind::Unauthorized),
@@ -77,6 +86,10 @@ const TABLE: &[(&str, Kind)] = &[
     ("unknown command", Kind::SkopeoTooOld),
     ("unsupported", Kind::Unsupported),
     ("no image found", Kind::Platform),
+    // GnuPG of a signature that is none.
+    ("no data", Kind::Policy),
+    ("bad signature", Kind::Policy),
+    ("openpgp", Kind::Policy),
 ];
 
 /// The kind of failure that `message` tells of; [`Kind::Io`] when nothing is recognised. `name` is
@@ -102,13 +115,27 @@ pub fn classify(message: &str, name: &str) -> Kind {
 #[must_use]
 pub fn refuse(message: &str, name: &str) -> Refusal {
     let kind = classify(message, name);
-    let text: String = message
+    let text: String = readable(message)
         .trim()
         .chars()
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .take(LONGEST)
         .collect();
     Refusal::new(kind, format!("skopeo says: {text}"))
+}
+
+/// Without what GPGME's Go binding prints of itself: of a signature, the key is what helps.
+fn readable(message: &str) -> String {
+    let Some((what, rest)) = message.split_once(": gpgme.Signature{") else {
+        return message.to_owned();
+    };
+    let key = rest.split_once("Fingerprint:\"").and_then(|(_, rest)| rest.split_once('"'));
+    match key {
+        Some((key, _)) => {
+            format!("{what} (by key {key}, which is not one that policy.json names, or not valid)")
+        }
+        None => what.to_owned(),
+    }
 }
 
 /// The message in skopeo's stderr: that of the last `level=fatal` or `level=error` line
@@ -219,6 +246,12 @@ mod tests {
         ("Get \"https://r/v2/\": net/http: TLS handshake timeout", Kind::Network),
         ("corrupted blob, expecting sha256:c59d", Kind::Corrupt),
         ("Source image rejected: A signature was required, but no signature exists", Kind::Policy),
+        ("Invalid GPG signature: gpgme.Signature{Summary:128}", Kind::Policy),
+        ("None of the signatures were accepted, reasons: x; y", Kind::Policy),
+        ("No data", Kind::Policy),
+        ("Signature for identity \"r/n:1\" is not accepted", Kind::Policy),
+        ("Signature for digest sha256:c59d does not match", Kind::Policy),
+        ("tls: invalid signature by the server certificate", Kind::Tls),
         ("something never heard of", Kind::Io),
     ];
 
