@@ -175,7 +175,30 @@ fn cases() -> Vec<Case> {
     );
     files(Some(list("'/run/a'")), None, &[("CONTAINERS_STORAGE_CONF", "")]);
     files(Some(list("'/run/a'")), None, &[("XDG_CONFIG_HOME", "/run/none")]);
+    // What `enable` makes of each of them, and of the forms that have their own way.
+    for text in [
+        format!("{head}[storage.options]\nadditionalimagestores = [ # all\n '/run/a', # one\n '/run/b' # two\n  ]"),
+        format!("{head}[storage.options] # c"),
+        format!("{head}options.size = ''\n").replace('\n', "\r\n"),
+        "\u{feff}storage.options.size = ''\nstorage.runroot = '/run/r'\nstorage.graphroot = '/run/g'\n".to_owned(),
+    ] {
+        cases.push(Case { etc: None, usr: Some(text), variables: Vec::new() });
+    }
+    let enabled: Vec<Case> = cases.iter().filter_map(with_one_more).collect();
+    assert!(enabled.len() > 12, "{}", enabled.len());
+    cases.extend(enabled);
     cases
+}
+
+/// The same with one more store, where that can be.
+fn with_one_more(case: &Case) -> Option<Case> {
+    let text = case.usr.as_ref().filter(|_| case.variables.is_empty() && case.etc.is_none())?;
+    match storage_conf::enable("f", text, "/run/c") {
+        Ok(storage_conf::Enabled::Text(text)) => {
+            Some(Case { etc: None, usr: Some(text), variables: Vec::new() })
+        }
+        _ => None,
+    }
 }
 
 #[test]

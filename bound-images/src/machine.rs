@@ -1,5 +1,6 @@
 //! The running machine: its roots, its pool, and which of its roots a command speaks of.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -52,6 +53,13 @@ impl Machine {
     /// When they cannot be listed.
     pub fn roots(&self) -> anyhow::Result<Host> {
         host::roots(&self.system).context("cannot find the roots of this host")
+    }
+
+    /// Whether its `/` is this directory.
+    #[must_use]
+    pub fn is_at(&self, path: &Path) -> bool {
+        let id = |path: &Path| std::fs::metadata(path).map(|stat| (stat.dev(), stat.ino()));
+        matches!((id(path), id(self.system.path())), (Ok(path), Ok(system)) if path == system)
     }
 
     /// Where its pool is on disk.

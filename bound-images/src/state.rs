@@ -128,19 +128,13 @@ pub fn look_target(machine: &Machine, target: &Target) -> anyhow::Result<State> 
     match target {
         Target::Plain(path) => {
             let mut state = look(path)?;
-            if runs(machine, path) {
+            if machine.is_at(path) {
                 state.shadows = shadow::look(machine, &state);
             }
             Ok(state)
         }
         Target::Deployment(deployment) => look_at(machine, deployment),
     }
-}
-
-/// Whether a directory is the running system.
-fn runs(machine: &Machine, path: &Path) -> bool {
-    let both = (path.canonicalize(), machine.system.path().canonicalize());
-    matches!(both, (Ok(path), Ok(system)) if path == system)
 }
 
 fn in_pool(

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use storage_conf::{StorageConf, merge};
+use storage_conf::{Enabled, StorageConf, enable, merge};
 
 /// The stores that podman itself reads with `text` as its storage.conf, in its order.
 fn podman_stores(dir: &Path, text: &str) -> Result<Vec<String>, String> {
@@ -81,6 +81,9 @@ fn podman_reads_the_stores_that_we_read() {
         format!("{head}[storage.options]\nadditionalimagestores = ['a']\n"),
         format!("{head}[storage.options]\nadditionalimagestores = [{{append=true}}]\n"),
         format!("{head}x = \n"),
+        format!("{head}options.additionalimagestores = [' {root}/a ']\n"),
+        format!("{head}options = {{\nadditionalimagestores = ['{root}/a']}}\n"),
+        format!("{head}[storage.options.overlay]\nmountopt = 3\n"),
     ];
     let ours = format!("{root}/ours");
     for text in cases {
@@ -94,6 +97,9 @@ fn podman_reads_the_stores_that_we_read() {
                 let mut want = judge.clone();
                 want.push(ours.clone());
                 assert_eq!(podman_stores(dir, &merged).unwrap(), want, "{merged}");
+                if let Ok(Enabled::Text(enabled)) = enable("storage.conf", &text, &ours) {
+                    assert_eq!(podman_stores(dir, &enabled).unwrap(), want, "{enabled}");
+                }
             }
             (Err(_), Err(_)) => {}
             _ => panic!("{text}\nwe: {read:?}\npodman: {judge:?}"),

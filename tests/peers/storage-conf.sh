@@ -1,7 +1,7 @@
 # Runs in the chroot: for each directory of /in/cases, what podman makes of the storage.conf files in it
 # and the variables of its file `env`. tests/storage_conf.rs compares.
 export CONTAINERS_CONF=/dev/null
-mkdir -p /run/a /run/b
+mkdir -p /run/a /run/b /run/c
 # The chroot's own files stay as they are. There is no mount(8) in it.
 /in/busybox mount -t tmpfs tmpfs /etc/containers
 /in/busybox mount -t tmpfs tmpfs /usr/share/containers
