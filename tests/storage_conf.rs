@@ -175,6 +175,10 @@ fn cases() -> Vec<Case> {
     );
     files(Some(list("'/run/a'")), None, &[("CONTAINERS_STORAGE_CONF", "")]);
     files(Some(list("'/run/a'")), None, &[("XDG_CONFIG_HOME", "/run/none")]);
+    let user = [("XDG_CONFIG_HOME", "/run/xdg")];
+    files(Some(list("'/run/a'")), None, &user);
+    files(None, Some(list("'/run/a'")), &user);
+    files(None, None, &user);
     // What `enable` makes of each of them, and of the forms that have their own way.
     for text in [
         format!("{head}[storage.options]\nadditionalimagestores = [ # all\n '/run/a', # one\n '/run/b' # two\n  ]"),
@@ -188,6 +192,12 @@ fn cases() -> Vec<Case> {
     assert!(enabled.len() > 12, "{}", enabled.len());
     cases.extend(enabled);
     cases
+}
+
+/// What stands in `XDG_CONFIG_HOME`.
+fn user_file() -> &'static str {
+    "[storage]\ndriver = 'overlay'\nrunroot = '/run/r'\ngraphroot = '/run/g2'\n\
+     [storage.options]\nadditionalimagestores = ['/run/c']\n"
 }
 
 /// The same with one more store, where that can be.
@@ -225,6 +235,11 @@ fn podman_5_4_reads_what_we_say() {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             text.iter().for_each(|text| fs::write(&path, text).unwrap());
         }
+        if case.variables.contains(&("XDG_CONFIG_HOME", "/run/xdg".to_owned())) {
+            let user = root.join("run/xdg/containers");
+            fs::create_dir_all(&user).unwrap();
+            fs::write(user.join("storage.conf"), user_file()).unwrap();
+        }
         let lines = case.variables.iter().map(|(name, value)| format!("export {name}='{value}'\n"));
         fs::write(root.join("env"), lines.collect::<String>()).unwrap();
     }
@@ -235,6 +250,7 @@ fn podman_5_4_reads_what_we_say() {
             .unwrap(),
     );
     ran.expect(0, &["judged"]);
+    let mut accepted = 0;
     for (number, case) in cases.iter().enumerate() {
         let path = world.path(&format!("cases/{number}"));
         let mut environment =
@@ -261,6 +277,7 @@ fn podman_5_4_reads_what_we_say() {
         };
         assert_eq!(read("status").trim(), "0", "{about}");
         assert_eq!(read("out").trim(), ours.graphroot.value, "{about}");
+        accepted += 1;
         let stores: Vec<String> = log
             .lines()
             .filter_map(|line| line.split_once("overlay: imagestore="))
@@ -269,5 +286,6 @@ fn podman_5_4_reads_what_we_say() {
             .collect();
         let wanted: Vec<&str> = ours.stores.iter().map(|store| store.value.as_str()).collect();
         assert_eq!(stores, wanted, "{about}");
-    }
+    } // Both answers are given often.
+    assert!(accepted > 25 && cases.len() - accepted > 12, "{accepted} of {}", cases.len());
 }

@@ -13,6 +13,8 @@ for case in /in/cases/*; do
             cp "$case/$path/containers/storage.conf" "/$path/containers/storage.conf"
         fi
     done
+    rm -rf /run/xdg
+    if [ -d "$case/run/xdg" ]; then cp -r "$case/run/xdg" /run/xdg; fi
     status=0
     (
         # shellcheck disable=SC1091
