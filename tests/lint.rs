@@ -122,7 +122,7 @@ fn what_bootc_cannot_pull_is_told_with_its_line() {
     };
     let via = || vec![runs("y.image"), Bind("y.image", format!("[Image]\nImage={}\n", image()))];
     for (layers, wanted) in [
-        (vec![pull("AuthFile=/a\n")], "x.image:3: bootc refuses AuthFile="),
+        (vec![pull("AuthFile=/a\n")], "x.image:3: bootc refuses it (AuthFile="),
         (via(), "bind the .image instead"),
         (vec![runs("\"quay.io/a:1\"")], "x.container:2: bootc cannot pull it"),
         (vec![container("Exec=a \\\nImage=quay.io/evil:1\n")], "bootc pulls quay.io/evil:1"),

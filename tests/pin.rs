@@ -142,7 +142,7 @@ fn what_cannot_be_pinned_is_told_with_the_place() {
     let host = ["--host", top.to_str().unwrap()];
     world
         .run("pin", &[&["--check", "gone.container"], &host[..]].concat())
-        .expect(3, &["unknown", "cannot fetch"]);
+        .expect(3, &["unknown", "cannot fetch", "Could not ask for the tag of 1 binding."]);
     let none = world.command_of(common::PROGRAM).args(["pin", "--check"]).output().unwrap();
     Ran::of(none).expect(2, &["--root"]);
 }

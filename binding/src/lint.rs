@@ -30,10 +30,15 @@ pub fn lint(files: &Files<'_>, bindings: &Bindings, require_pins: bool) -> Vec<F
 #[must_use]
 pub fn check_pins(bindings: &[Binding], require_pins: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let mut told = BTreeSet::new();
     let mut pins: BTreeMap<String, (&Binding, Digest)> = BTreeMap::new();
     for binding in bindings {
         let reference = &binding.reference;
         let Some(digest) = reference.digest() else {
+            // A .image may be bound itself and through containers.
+            if !told.insert(&binding.place) {
+                continue;
+            }
             let why = format!(
                 "{reference} has no digest: what it means is decided when the root is staged, and \
                  a pull of the same name hides it from Podman"
@@ -78,7 +83,7 @@ fn check_bootc(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
         };
         let found = match bootc::image(&binding.name, &text) {
             Err((line, why)) => {
-                let why = format!("bootc refuses {why}, and then every upgrade fails");
+                let why = format!("bootc refuses it ({why}), and then every upgrade fails");
                 refuses(line, why, "write it so that both bootc and Podman read it")
             }
             Ok(image) => match Reference::parse(&image) {

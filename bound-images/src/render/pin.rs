@@ -1,5 +1,6 @@
 //! `pin`.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 use super::table::table;
 use super::{FindingJson, SCHEMA, Style, count, print, print_json, printable};
 use crate::cli::Format;
-use crate::pin::Row;
+use crate::pin::{Row, State};
 
 #[derive(Serialize)]
 struct Json<'a> {
@@ -59,7 +60,9 @@ pub(crate) fn pin(
     for finding in errors {
         super::finding(finding, style);
     }
-    for problem in rows.iter().filter_map(|row| row.problem.as_deref()) {
+    // One tag that cannot be asked for may be that of several bindings.
+    let problems: BTreeSet<&str> = rows.iter().filter_map(|row| row.problem.as_deref()).collect();
+    for problem in problems {
         super::note(&format!("error: {problem}"));
     }
     print(&text(root, check, rows))
@@ -97,7 +100,8 @@ fn text(root: &Path, check: bool, rows: &[Row]) -> String {
     let plain = table(&["BINDING", "STATE", "DIGEST", "PLACE"], &[false; 4], &cells);
     let written = rows.iter().filter(|row| row.written).count();
     let stale = rows.iter().filter(|row| row.state.is_stale()).count() - written;
-    let verdict = match (check, written, stale) {
+    let unknown = rows.iter().filter(|row| row.state == State::Unknown).count();
+    let mut verdict = match (check, written, stale) {
         (true, _, 0) => "Nothing to change.".to_owned(),
         (true, _, stale) => {
             format!("{} to be pinned; nothing was changed.", count(stale, "binding"))
@@ -106,5 +110,9 @@ fn text(root: &Path, check: bool, rows: &[Row]) -> String {
         (false, written, 0) => format!("Pinned {}.", count(written, "binding")),
         (false, written, stale) => format!("Pinned {written}, could not pin {stale}."),
     };
+    if unknown > 0 {
+        let rest = if unknown == rows.len() { String::new() } else { format!(" {verdict}") };
+        verdict = format!("Could not ask for the tag of {}.{rest}", count(unknown, "binding"));
+    }
     format!("{plain}\n{verdict}\n")
 }
