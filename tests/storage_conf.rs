@@ -35,6 +35,7 @@ fn run(world: &World, words: &[&str]) -> Ran {
 #[test]
 fn enable_and_disable_leave_no_trace() {
     let world = World::new();
+    fs::create_dir_all(world.store()).unwrap();
     // Debian's, comments and all.
     let text = "# Storage\n[storage]\ndriver = \"overlay\" # d\nrunroot = \"/run/c\"\n\
                 graphroot = \"/var/c\"\n[storage.options]\nadditionalimagestores = [\n]\n";
@@ -70,6 +71,7 @@ fn enable_and_disable_leave_no_trace() {
 #[test]
 fn what_cannot_be_done_is_said() {
     let world = World::new();
+    fs::create_dir_all(world.store()).unwrap();
     world.write(USR, "[storage]\ndriver = over\n");
     for words in [&["show"][..], &["enable"], &["disable"]] {
         let wanted = ["storage.conf:2:", "all its commands fail"];
@@ -88,6 +90,11 @@ fn what_cannot_be_done_is_said() {
     run(&world, &["enable"])
         .expect(1, &["Podman 6 does not read it", "Podman 4.9-5.5 fails", "runroot must be set"]);
     run(&world, &["show"]).expect(1, &["overridden: additionalimagestores", "50.conf:2"]);
+    run(&world, &["show"]).expect(1, &["50.conf:2 overrides that"]);
+    // A path that is not there breaks every command of Podman.
+    fs::remove_dir(world.store()).unwrap();
+    world.write(USR, "[storage]\nrunroot = '/r'\ngraphroot = '/g'\n");
+    run(&world, &["enable"]).expect(1, &["Podman 4.9-5.5, 5.6-5.8 fails", "is no directory here"]);
     // Links are followed inside the root, never out of it.
     let outside = world.path("outside");
     fs::create_dir(&outside).unwrap();

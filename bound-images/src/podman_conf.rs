@@ -30,6 +30,28 @@ pub fn gather(root: &Root, generation: Generation, environment: &Environment) ->
     Reading { read: files.into_iter().map(|(path, _)| path).collect(), ignored, result }
 }
 
+/// As [`gather`], and whether the stores that count are there: Podman fails where one is not.
+#[must_use]
+pub fn gather_with_stores(
+    root: &Root,
+    generation: Generation,
+    environment: &Environment,
+) -> Reading {
+    let mut reading = gather(root, generation, environment);
+    let missing =
+        reading.result.as_ref().ok().filter(|counts| counts.reads_overlay()).and_then(|counts| {
+            let is_missing =
+                |path: &str| root.dir(path.trim_start_matches('/')).is_err() && path != "/";
+            counts.stores.iter().find(|store| is_missing(&store.value))
+        });
+    if let Some(store) = missing {
+        let why = format!("{} is listed and is no directory here", store.value);
+        let (file, line) = (store.from.source.clone(), store.from.line);
+        reading.result = Err(ConfError { file, line, column: None, why });
+    }
+    reading
+}
+
 fn read_files(
     root: &Root,
     generation: Generation,

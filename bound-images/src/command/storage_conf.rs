@@ -87,7 +87,7 @@ pub(crate) fn run(
 fn look(root: &Root, environment: &Environment) -> Shown {
     let mut podmans: Vec<(Vec<Generation>, Reading)> = Vec::new();
     for generation in Generation::ALL {
-        let reading = podman_conf::gather(root, generation, environment);
+        let reading = podman_conf::gather_with_stores(root, generation, environment);
         match podmans.last_mut() {
             Some((alike, last)) if *last == reading => alike.push(generation),
             _ => podmans.push((vec![generation], reading)),

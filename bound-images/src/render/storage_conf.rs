@@ -123,7 +123,12 @@ fn counted(counts: &Effective) -> String {
         out.push('\n');
     }
     let store = Shown::store();
+    let hidden = counts.overridden.iter().find(|one| one.value == store);
     out.push_str(&match counts.lists(&store) {
+        None if hidden.is_some() && counts.reads_overlay() => {
+            let by = hidden.map(|one| one.by.to_string()).unwrap_or_default();
+            format!("  bound images: {store} is listed, and {by} overrides that\n")
+        }
         Some(listed) => format!("  bound images: {store} is listed in {}\n", listed.from),
         None if counts.reads_overlay() => format!(
             "  bound images: {store} is not listed; services that are bound find it through \
