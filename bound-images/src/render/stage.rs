@@ -39,8 +39,9 @@ pub fn progress(event: &Event<'_>, style: Style) {
             note(&format!("{binding}: {reference} is {digest}"));
         }
         Event::Resolved { .. } => {}
-        Event::Unavailable { binding, why } => {
-            note(&format!("warning: {binding} is left out: {why}"));
+        Event::Unavailable { binding, optional, why } => {
+            let what = if *optional { "is optional and left out" } else { "is left out" };
+            note(&format!("warning: {binding} {what}: {why}"));
         }
         Event::Planned(plan) => note(&summary(plan)),
         Event::Fetching(_) => {}
@@ -60,7 +61,7 @@ fn event_json(event: &Event<'_>) -> Option<serde_json::Value> {
         Event::Resolved { binding, reference, digest } => {
             json!({"schema": SCHEMA, "event": "resolved", "binding": binding, "reference": reference, "digest": digest})
         }
-        Event::Unavailable { binding, why } => {
+        Event::Unavailable { binding, why, .. } => {
             json!({"schema": SCHEMA, "event": "unavailable", "binding": binding, "why": why})
         }
         Event::Planned(plan) => plan_json(plan, "planned"),

@@ -19,10 +19,12 @@ pub enum Event<'a> {
         /// Of the manifest list, or of the manifest.
         digest: Digest,
     },
-    /// An optional image cannot be had.
+    /// An image cannot be had, and the stage goes on without it.
     Unavailable {
         /// Name of the link.
         binding: &'a str,
+        /// Whether the root may boot without it.
+        optional: bool,
         /// Why.
         why: String,
     },

@@ -41,7 +41,7 @@ pub(super) fn leave_out(
             || "a layer that it shares could not be had".to_owned(),
             |(_, why)| why.clone(),
         );
-        observer(Event::Unavailable { binding: &binding, why: why.clone() });
+        observer(Event::Unavailable { binding: &binding, optional: false, why: why.clone() });
         answers.fail(&binding, why);
     }
     Ok(())

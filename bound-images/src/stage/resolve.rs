@@ -139,7 +139,8 @@ pub(super) async fn all(
             }
             // A machine without skopeo is not an image that cannot be had.
             Err(error) if settings.late || (!binding.required && !error.kind.is_installation()) => {
-                observer(Event::Unavailable { binding: &name, why: error.to_string() });
+                let optional = !binding.required;
+                observer(Event::Unavailable { binding: &name, optional, why: error.to_string() });
                 answers.failed.insert(name, error.to_string());
             }
             Err(error) => failed.push((name, error)),
