@@ -150,7 +150,8 @@ tree_b() {
 }
 
 # start_from base | A | B: disks in a known state, made by the first scenario that wants it. A: the base host was upgraded
-# to a root with two bound services, booted into it, and has both complete and running. B: the same, once more.
+# to a root with two bound services, booted into it, and has both complete and running. B: the same, once more. That
+# machine was suspended: the first `guest` goes on with it, and needs no boot.
 start_from() {
     link open
     tree_a
@@ -171,10 +172,9 @@ start_from() {
     fi
     step "making the snapshot $1"
     upgrade_to "$1"
-    guest <<GUEST
+    guest --suspend "$1" <<GUEST
 $(expect_root "$1")
 GUEST
-    lab save "$1"
 }
 
 # upgrade_to VERSION: one boot that stages it, waits until its store is there, and reboots.

@@ -1,17 +1,20 @@
 """One boot: what goes in, QEMU, the power cut, what comes out."""
 
+import io
 import json
 import os
 import re
 import subprocess
 import tarfile
 import time
+import uuid
 from dataclasses import dataclass, field
 
 from . import state
 from .process import STATE, LabError, log, sh
 
 MEMORY = 2048
+INPUT = 256 << 20
 
 
 @dataclass
@@ -22,6 +25,7 @@ class Wanted:
     after_soft_reboot: str | None = None
     inputs: list = field(default_factory=list)
     end: str = "poweroff"
+    suspend: str | None = None
     timeout: float = 300
     arguments: list = field(default_factory=list)
     entry: int = 0
@@ -46,7 +50,10 @@ def boot(wanted):
     state.dump(entry["initrd"], place + "/initrd")
     pack(wanted, place + "/in.tar")
     command = machine(place, " ".join([entry["options"], *wanted.arguments]), wanted.discard)
-    ended = run(command, wanted.timeout, cutter(wanted, place))
+    memory = state.take_memory(resumes=wanted.entry == 0)
+    if memory:
+        command += ["-incoming", f"exec:exec cat '{memory}'"]
+    ended = run(command, wanted.timeout, cutter(wanted, place), suspender(wanted, place))
     if os.path.getsize(place + "/tar") if os.path.exists(place + "/tar") else 0:
         subprocess.run(["tar", "-C", place + "/out", "-xf", place + "/tar"], stderr=subprocess.DEVNULL, check=False)
     for name in ("in.tar", "linux", "initrd", "tar"):
@@ -58,25 +65,31 @@ def boot(wanted):
 
 
 def pack(wanted, path):
-    """The scripts, their files and how to end, on a bare tar that the guest reads as a disk."""
+    """The scripts, their files and how to end, on a bare tar that the guest reads as a disk.
+
+    Its first block differs from boot to boot, by which a machine that was suspended sees that there is a new one, and its
+    size does not. It cannot be given kernel arguments, so they are in there, too."""
 
     def executable(member):
         member.mode = 0o755
         return member
 
     with tarfile.open(path, "w") as tar:
+        tar.addfile(tarfile.TarInfo(f"boot-{uuid.uuid4()}"))
         tar.add(wanted.script, "run", filter=executable)
         if wanted.after_soft_reboot:
             tar.add(wanted.after_soft_reboot, "run.1", filter=executable)
         for item in wanted.inputs:
             source, _, name = item.partition("=")
             tar.add(source, name or os.path.basename(source.rstrip("/")))
-        end = path + ".end"
-        with open(end, "w", encoding="ascii") as file:
-            file.write("soft-reboot" if wanted.after_soft_reboot else wanted.end)
-        tar.add(end, "end")
-        os.unlink(end)
-    sh("truncate", "-s", "%1M", path)
+        end = "soft-reboot" if wanted.after_soft_reboot else "suspend" if wanted.suspend else wanted.end
+        for name, text in (("end", end), ("arguments", " ".join(wanted.arguments))):
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    if os.path.getsize(path) > INPUT:
+        raise LabError(f"the script and what is beside it are larger than {INPUT >> 20} MB")
+    sh("truncate", "-s", INPUT, path)
 
 
 def disk(name, path, kind, options=""):
@@ -96,7 +109,7 @@ def machine(place, arguments, discard):
                *disk("boot", state.BOOT_DISK, "raw", written),
                *disk("in", place + "/in.tar", "raw", ",readonly=on"),
                "-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile=",
-               "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
+               "-device", "virtio-rng-pci", "-device", "virtio-serial-pci", "-qmp", "stdio"]
     for name, file in (("con", "console.log"), ("jnl", "journal.log")):
         command += ["-chardev", f"file,id={name},path={place}/{file}", "-device", f"virtconsole,chardev={name}"]
     for name in ("log", "ctl", "tar"):
@@ -120,9 +133,16 @@ def cutter(wanted, place):
     return due
 
 
-def run(command, limit, due):
+def suspender(wanted, place):
+    """Says when the machine is to be suspended, and where to: the script has passed."""
+    if wanted.suspend is None:
+        return lambda: None
+    return lambda: state.memory_file(wanted.suspend) if "rc=0\n" in read(place + "/ctl") else None
+
+
+def run(command, limit, due, memory):
     """Runs QEMU for at most `limit` seconds; returns how it ended."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     end = time.monotonic() + limit
     try:
         while True:
@@ -132,12 +152,42 @@ def run(command, limit, due):
                 pass
             if due():
                 return "power cut"
+            if path := memory():
+                suspend(process, path)
+                return "suspended"
             if time.monotonic() > end:
                 return "timeout"
     finally:
         if process.poll() is None:
             process.kill()
-            process.wait()
+        process.communicate()
+
+
+def suspend(process, path):
+    """Writes the memory of the machine that stands still into a file."""
+
+    def ask(command, **arguments):
+        process.stdin.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        process.stdin.flush()
+        for line in process.stdout:
+            answer = json.loads(line)
+            if "error" in answer:
+                raise LabError(f"QEMU: {command}: {answer['error']}")
+            if "return" in answer:
+                return answer["return"]
+        raise LabError(f"QEMU ended during {command}")
+
+    ask("qmp_capabilities")
+    ask("stop")
+    # Not throttled: nothing else runs in it.
+    ask("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+    ask("migrate", uri=f"exec:exec cat >'{path}'")
+    while (status := ask("query-migrate")["status"]) != "completed":
+        if status in ("failed", "cancelled"):
+            raise LabError(f"the machine could not be suspended: {status}")
+        time.sleep(0.1)
+    ask("quit")
+    process.wait()
 
 
 def read(path):
@@ -163,6 +213,9 @@ def verdict(wanted, place, number, ended, seconds):
         return 2, f"FAIL no exit status from the guest ({ended}), {tail}"
     if int(status.group(1)):
         return 1, f"FAIL the script ended with {status.group(1)} ({ended}), {tail}"
+    if wanted.suspend and ended == "suspended":
+        state.save(wanted.suspend)
+        return 0, f"PASS suspended as {wanted.suspend}, {tail}"
     if ended != "exit 0":
         return 2, f"FAIL the script passed, the machine did not end by itself ({ended}), {tail}"
     return 0, f"PASS {tail}"

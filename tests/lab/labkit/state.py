@@ -11,6 +11,7 @@ from .process import STATE, LabError, out, sh
 BOOT_DISK = STATE + "/boot.raw"
 ROOT_DISK = STATE + "/root.qcow2"
 SNAPSHOTS = STATE + "/snapshots"
+RESUME = STATE + "/resume"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -43,11 +44,25 @@ def reset():
     os.makedirs(STATE + "/boots")
 
 
-def start_from(root, kind, boot):
+def start_from(root, kind, boot, memory=None):
+    for stale in (RESUME, RESUME + ".new"):
+        if os.path.lexists(stale):
+            os.unlink(stale)
     sh("qemu-img", "create", "-q", "-f", "qcow2", "-b", root, "-F", kind, ROOT_DISK + ".new")
     sh("cp", "--sparse=always", boot, BOOT_DISK + ".new")
     os.rename(ROOT_DISK + ".new", ROOT_DISK)
     os.rename(BOOT_DISK + ".new", BOOT_DISK)
+    if memory and os.path.exists(memory):
+        os.symlink(memory, RESUME)
+
+
+def take_memory(resumes):
+    """The memory of the suspended machine to go on with, for the first boot after `restore` only."""
+    if not os.path.lexists(RESUME):
+        return None
+    memory = os.readlink(RESUME)
+    os.unlink(RESUME)
+    return memory if resumes else None
 
 
 def snapshot_files(name):
@@ -56,25 +71,29 @@ def snapshot_files(name):
     return f"{SNAPSHOTS}/{name}.qcow2", f"{SNAPSHOTS}/{name}.boot.raw"
 
 
+def memory_file(name):
+    return snapshot_files(name)[0] + ".memory"
+
+
 def has_snapshot(name):
     return all(os.path.exists(file) for file in snapshot_files(name))
 
 
 def save(name):
-    """The disks as they are become snapshot `name`; the lab goes on with a new layer above it."""
+    """The disks as they are (of a suspended machine: with its memory) become snapshot `name`; the lab goes on with a new layer above it."""
     root, boot = snapshot_files(name)
     if os.path.exists(root):
         raise LabError(f"there is a snapshot {name} already, and others may be chained to it: `lab up` drops all")
     sh("cp", "--sparse=always", BOOT_DISK, boot)
     os.rename(ROOT_DISK, root)
-    start_from(root, "qcow2", boot)
+    start_from(root, "qcow2", boot, memory_file(name))
 
 
 def restore(name):
     root, boot = snapshot_files(name)
     if not has_snapshot(name):
         raise LabError(f"no snapshot {name}: `lab save {name}` makes one")
-    start_from(root, "qcow2", boot)
+    start_from(root, "qcow2", boot, memory_file(name))
 
 
 def entries():
