@@ -169,6 +169,8 @@ qemu_of_debian_12() {
         read -r id codename < <(. /etc/os-release && echo "$ID ${VERSION_CODENAME:-}")
     fi
     [ "$id $codename" = "debian bookworm" ] || return 0
+    # Only of the lists that are here does apt know whose they are.
+    refresh
     mirror=$(apt-get indextargets --format '$(LABEL)|$(REPO_URI)' 'Created-By: Packages' | sed -n '0,/^Debian|/s/^Debian|//p')
     [ -n "$mirror" ] || fail "apt has no Debian mirror here: qemu-system-x86 of bookworm-backports is needed"
     if ! apt-cache policy | grep -cF n=bookworm-backports >/dev/null; then
@@ -176,6 +178,7 @@ qemu_of_debian_12() {
         printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: %s\n' \
             "$mirror" /usr/share/keyrings/debian-archive-keyring.gpg \
             >/etc/apt/sources.list.d/bound-images-lab.sources
+        refreshed=''
     fi
     install_options=(-t bookworm-backports)
     install qemu-system-x86 qemu-utils || fail "could not install QEMU of bookworm-backports"

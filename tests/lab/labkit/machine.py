@@ -145,6 +145,9 @@ def run(command, limit, due, memory):
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     end = time.monotonic() + limit
     try:
+        ask(process, "qmp_capabilities")
+        if "-incoming" in command:
+            go_on(process)
         while True:
             try:
                 return f"exit {process.wait(timeout=0.1)}"
@@ -163,31 +166,41 @@ def run(command, limit, due, memory):
         process.communicate()
 
 
-def suspend(process, path):
-    """Writes the memory of the machine that stands still into a file."""
-
-    def ask(command, **arguments):
+def ask(process, command, **arguments):
+    """One command to QEMU and its answer; events are passed over."""
+    try:
         process.stdin.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         process.stdin.flush()
-        for line in process.stdout:
-            answer = json.loads(line)
-            if "error" in answer:
-                raise LabError(f"QEMU: {command}: {answer['error']}")
-            if "return" in answer:
-                return answer["return"]
-        raise LabError(f"QEMU ended during {command}")
+    except BrokenPipeError as error:
+        raise LabError(f"QEMU ended before {command}") from error
+    for line in process.stdout:
+        answer = json.loads(line)
+        if "error" in answer:
+            raise LabError(f"QEMU: {command}: {answer['error']}")
+        if "return" in answer:
+            return answer["return"]
+    raise LabError(f"QEMU ended during {command}")
 
-    ask("qmp_capabilities")
-    ask("stop")
+
+def suspend(process, path):
+    """Stops the machine and writes its memory into a file."""
+    ask(process, "stop")
     # Not throttled: nothing else runs in it.
-    ask("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
-    ask("migrate", uri=f"exec:exec cat >'{path}'")
-    while (status := ask("query-migrate")["status"]) != "completed":
+    ask(process, "migrate-set-parameters", **{"max-bandwidth": 1 << 40})
+    ask(process, "migrate", uri=f"exec:exec cat >'{path}'")
+    while (status := ask(process, "query-migrate")["status"]) != "completed":
         if status in ("failed", "cancelled"):
             raise LabError(f"the machine could not be suspended: {status}")
         time.sleep(0.1)
-    ask("quit")
+    ask(process, "quit")
     process.wait()
+
+
+def go_on(process):
+    """Lets the machine run whose memory was read: it was stopped when it was written."""
+    while ask(process, "query-status")["status"] == "inmigrate":
+        time.sleep(0.1)
+    ask(process, "cont")
 
 
 def read(path):
