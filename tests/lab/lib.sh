@@ -21,7 +21,7 @@ expect() { [ "$2" = "$3" ] || fail "$1: expected '$2', found '$3'"; }
 lab() { "$here/lab" "$@" 2>&1; }
 
 # guest [options of `lab boot`]: one boot; the script comes on standard input and runs after guest.sh.
-# All that is in $work/in lies beside it. A failure shows the journal of what matters here.
+# All that is in $work/in lies beside it. Without --end, the machine is then switched off: its disk counts no more. A failure shows the journal of what matters here.
 guest() { boot_for 0 "$@"; }
 
 # boot_for STATUS [options]: a boot whose `lab boot` has to end with STATUS.
@@ -35,7 +35,7 @@ boot_for() {
         [ ! -e "$file" ] || inputs+=(--in "$file")
     done
     watch_boot "$(find "$LAB_STATE/boots" -mindepth 1 -maxdepth 1 | wc -l)"
-    lab boot "$work/script-$boots" --timeout 400 --karg "lab.registry=10.0.2.2:$LAB_PORT" "${inputs[@]}" "$@" || status=$?
+    lab boot "$work/script-$boots" --end off --timeout 400 --karg "lab.registry=10.0.2.2:$LAB_PORT" "${inputs[@]}" "$@" || status=$?
     stop_watching
     [ "$status" = "$wanted" ] && return
     show_journal
