@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import resource
 import subprocess
 import tarfile
 import time
@@ -224,7 +225,9 @@ def verdict(wanted, place, number, ended, seconds):
     result = {"boot": number, "qemu": ended, "rc": status and int(status.group(1)), "seconds": round(seconds, 1)}
     with open(place + "/result.json", "w", encoding="utf-8") as file:
         json.dump(result, file)
-    tail = f"boot {number}, {seconds:.1f} s; files in {os.path.relpath(place)}"
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The latter says more on a computer that does other things as well.
+    tail = f"boot {number}, {seconds:.1f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU; files in {os.path.relpath(place)}"
     if ended == "power cut":
         return 0, f"PASS power cut at {wanted.cut_at!r}, {tail}"
     if wanted.cut_at is not None:
