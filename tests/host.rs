@@ -5,8 +5,10 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use common::images::small;
 use common::{PROGRAM, Ran, World, have};
@@ -391,6 +393,46 @@ fn damage_does_not_spread_to_the_next_root() {
     assert_ne!(host.link("a"), host.link("b"));
     host.run(&["verify", "--deep", "--root", "staged"]).expect(0, &["every file"]);
     host.run(&["gate"]).expect(0, &["complete"]);
+}
+
+#[test]
+fn who_waited_for_another_stage_looks_at_the_root_again() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.deploy("b", &[("one", ONE), ("new", NEW)]);
+    let quadlet = host.files("b").join("usr/share/containers/systemd/one.container");
+    fs::write(&quadlet, format!("[Container]\nImage={ONE}\nUnknown=key\n")).unwrap();
+    host.stage_root("b");
+    host.stage(&[]).expect(0, &["Staged 2 images"]);
+    // As if the other one were at it still: its lock is held, store and link are not there yet.
+    let link = host.pool().join("roots").join(id("b"));
+    let target = fs::read_link(&link).unwrap();
+    fs::remove_file(&link).unwrap();
+    let store = link.parent().unwrap().join(&target);
+    let aside = host.pool().join("aside");
+    fs::rename(&store, &aside).unwrap();
+    let held = fs::File::open(host.pool().join("lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut command = host.world.command_of(PROGRAM);
+    command.args(["stage", "--wait", "60", "--bundle"]).arg(host.world.path("bundle"));
+    command.arg("--host").arg(host.top()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut waiting = command.spawn().unwrap();
+    // The warning is written after the root was looked at, and before the pool is locked.
+    let mut said = BufReader::new(waiting.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(!line.is_empty());
+    // Not needed, but it makes sure that the pool was looked at, too.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    fs::rename(&aside, &store).unwrap();
+    symlink(target, &link).unwrap();
+    drop(held);
+    said.read_to_string(&mut line).unwrap();
+    let out = Ran::of(waiting.wait_with_output().unwrap());
+    assert!(out.code == Some(0) && !out.out.contains("Staged"), "{}{line}", out.all());
+    assert_eq!(host.stores(), 1);
 }
 
 #[test]

@@ -141,10 +141,11 @@ impl Home {
         }
     }
 
-    /// Makes the working directory, or takes over what an earlier attempt left, and locks it.
-    pub(super) async fn claim(&self) -> Result<Work, StageError> {
+    /// Makes the working directory, or takes over what an earlier attempt left, and locks it. None
+    /// when another stage changed the pool meanwhile: look again.
+    pub(super) async fn claim(&self) -> Result<Option<Work>, StageError> {
         match self {
-            Self::Inside(place) => place.claim(),
+            Self::Inside(place) => place.claim().map(Some),
             Self::Pool(pooled) => pooled.claim().await,
         }
     }

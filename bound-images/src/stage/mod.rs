@@ -3,6 +3,7 @@
 //! Nothing is visible at the store's place until all of it is there; what was fetched before a
 //! failure is kept beside it and used by the next attempt.
 
+mod again;
 mod copy;
 mod event;
 mod fetch;
@@ -159,6 +160,24 @@ pub async fn stage(
     source: Arc<Source>,
     observer: &Observer,
 ) -> Result<Outcome, StageError> {
+    let mut again = None;
+    loop {
+        let state = again.as_ref().unwrap_or(state);
+        match attempt(settings, state, site, Arc::clone(&source), observer).await? {
+            Some(outcome) => return Ok(outcome),
+            None => again = Some(again::look(settings, state, site)?),
+        }
+    }
+}
+
+/// One attempt; none when another stage had to be waited for.
+async fn attempt(
+    settings: &StageSettings,
+    state: &State,
+    site: Site<'_>,
+    source: Arc<Source>,
+    observer: &Observer,
+) -> Result<Option<Outcome>, StageError> {
     judge_bindings(settings, state, observer)?;
     let held = match &state.store {
         StoreState::Ours(held) if held.is_whole() && !settings.refresh => {
@@ -167,11 +186,11 @@ pub async fn stage(
             {
                 home.sweep().await;
             }
-            return Ok(Outcome::AlreadyThere(held.record.store_id()));
+            return Ok(Some(Outcome::AlreadyThere(held.record.store_id())));
         }
         StoreState::Ours(held) => Some(held.as_ref()),
         StoreState::Absent | StoreState::Foreign(_) if state.bindings.bindings.is_empty() => {
-            return Ok(Outcome::NoBindings);
+            return Ok(Some(Outcome::NoBindings));
         }
         StoreState::Absent => None,
         StoreState::Foreign(why) => {
@@ -194,11 +213,11 @@ pub async fn stage(
     let stage =
         Stage { settings, state, held, home: &home, neighbours: &neighbours, source, observer };
     if settings.dry_run {
-        return stage.plan_only().await;
+        return stage.plan_only().await.map(Some);
     }
     home::require_root()?;
-    let work = home.claim().await?;
-    stage.run(work).await
+    let Some(work) = home.claim().await? else { return Ok(None) };
+    stage.run(work).await.map(Some)
 }
 
 /// Fetches what the bindings of `state` want into the place where its store would be made, and
@@ -213,7 +232,13 @@ pub async fn prefetch(
     source: Arc<Source>,
     observer: &Observer,
 ) -> Result<bool, StageError> {
-    let home = Home::find(site, state, None)?;
+    home::require_root()?;
+    let (home, work) = loop {
+        let home = Home::find(site, state, None)?;
+        if let Some(work) = home.claim().await? {
+            break (home, work);
+        }
+    };
     let neighbours = home.neighbours(None);
     let stage = Stage {
         settings,
@@ -224,8 +249,6 @@ pub async fn prefetch(
         source,
         observer,
     };
-    home::require_root()?;
-    let work = home.claim().await?;
     let answers = stage.resolve(Some(&work)).await?;
     let plan = stage.plan(&answers, Some(&work.builder), true)?;
     let (answers, plan) = stage.fetch(&work, answers, plan).await?;

@@ -1,6 +1,7 @@
 //! The place of a root's store in the pool.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -36,6 +37,23 @@ pub(super) struct Pooled {
     stores: Vec<StoreName>,
     /// Roots whose store is being made.
     partials: Vec<RootId>,
+    seen: Seen,
+}
+
+/// By what it is told whether another writer was here.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    stores: BTreeSet<OsString>,
+    link: Option<PathBuf>,
+}
+
+impl Seen {
+    /// What cannot be read is not there: later steps say why.
+    fn at(directory: &Path, link: &Path) -> Self {
+        let entries = std::fs::read_dir(directory.join("stores")).into_iter().flatten();
+        let stores = entries.flatten().map(|entry| entry.file_name()).collect();
+        Self { stores, link: std::fs::read_link(link).ok() }
+    }
 }
 
 impl Pooled {
@@ -47,6 +65,8 @@ impl Pooled {
         (wish, wanted): (Wish, Wanted),
     ) -> Result<Self, StageError> {
         let directory = machine.pool_directory();
+        let link = directory.join("roots").join(id.as_str());
+        let seen = Seen::at(&directory, &link);
         let existing = directory.ancestors().find(|path| path.is_dir());
         let existing = existing.unwrap_or(Path::new("/")).to_owned();
         let mut stores = machine.pool.stores(&machine.system)?;
@@ -58,7 +78,8 @@ impl Pooled {
         }
         let partials = machine.pool.names(&machine.system, "partial")?;
         Ok(Self {
-            link: directory.join("roots").join(id.as_str()),
+            link,
+            seen,
             directory,
             existing,
             id: id.clone(),
@@ -86,7 +107,9 @@ impl Pooled {
         Builder::existing(&self.partial(&self.id).join("store"))
     }
 
-    pub(super) async fn claim(&self) -> Result<Work, StageError> {
+    /// Locks the pool. None when another writer changed it since it was looked at, mostly while this
+    /// one waited: then what is wanted may be there by now, and all of it has to be looked at again.
+    pub(super) async fn claim(&self) -> Result<Option<Work>, StageError> {
         require_fit(&self.existing)?;
         let writer =
             Writer::wait(&self.directory, self.wait).await.map_err(|error| match error {
@@ -96,6 +119,9 @@ impl Pooled {
                 )),
                 Unavailable::Other(error) => StageError::Other(error),
             })?;
+        if Seen::at(&self.directory, &self.link) != self.seen {
+            return Ok(None);
+        }
         let directory = writer.partial(&self.id);
         match DirBuilder::new().mode(0o700).create(&directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -108,7 +134,7 @@ impl Pooled {
             wanted::write(&writer, &self.id, &self.wanted)?;
         }
         let builder = Builder::open(&directory.join("store"))?;
-        Ok(Work { directory, builder, guard: Guard::Pool(writer) })
+        Ok(Some(Work { directory, builder, guard: Guard::Pool(writer) }))
     }
 
     /// Removes what an earlier attempt left of this root, which is complete.
