@@ -136,7 +136,7 @@ def cutter(wanted, place):
 
 def switched_off(wanted, place):
     """Says when a machine whose shutdown nobody wants to see has done what it was there for."""
-    return lambda: wanted.end == "off" and re.search(r"^rc=\d+$", read(place + "/ctl"), re.MULTILINE)
+    return lambda: wanted.end == "off" and not wanted.suspend and re.search(r"^rc=\d+$", read(place + "/ctl"), re.MULTILINE)
 
 
 def suspender(wanted, place):
