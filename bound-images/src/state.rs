@@ -98,6 +98,10 @@ pub fn look(path: &Path) -> anyhow::Result<State> {
     let root =
         Root::open(path).with_context(|| format!("cannot open the root {}", path.display()))?;
     let (bindings, host) = read_bindings(&root)?;
+    // Whoever mistypes a path must not be told that all is well there.
+    if bindings.bindings.is_empty() && root.kind("usr").is_err() {
+        anyhow::bail!("{} is not a root: it has no usr directory", path.display());
+    }
     let directory = store_path(&root)?;
     let store = look_at_store(&root, STORE_PATH, directory, &bindings, &host)?;
     Ok(State { root: path.to_owned(), id: None, bindings, host, store, shadows: Vec::new() })

@@ -41,6 +41,11 @@ pub(crate) async fn run(
             }
         },
     };
+    if path.is_dir() && !path.join("usr").is_dir() {
+        let why = format!("{} is not a root: it has no usr directory", shown.display());
+        render::failed(&why, style);
+        return Ok(Exit::Usage);
+    }
     let mut linted = lint::look(&path)?;
     let mut failed = Vec::new();
     if typed.check_registry {

@@ -51,12 +51,12 @@ impl Run<'_> {
     }
 
     async fn plain(&self, path: &Path) -> anyhow::Result<Exit> {
-        let state = state::look(path)?;
-        if state.bindings.bindings.is_empty() && !path.join("usr").is_dir() {
+        if path.is_dir() && !path.join("usr").is_dir() {
             let why = format!("{} is not a root: it has no usr directory", path.display());
             render::failed(&why, self.style);
             return Ok(Exit::Usage);
         }
+        let state = state::look(path)?;
         self.stage(state, Site::Inside).await
     }
 

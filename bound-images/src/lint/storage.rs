@@ -66,7 +66,7 @@ fn check_conf(root: &Root) -> anyhow::Result<(bool, Vec<Finding>)> {
             "{ours} is not in additionalimagestores: bound services see it, but `podman inspect` and \
              `podman start` of their containers do not"
         );
-        let fix = format!("list {ours} in additionalimagestores");
+        let fix = "run `bound-images storage-conf enable`".to_owned();
         findings.push(Finding::new(Code::StoreNotListed, Place::file(path), why, fix));
     }
     findings.extend(dropins);

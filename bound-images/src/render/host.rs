@@ -29,7 +29,7 @@ pub fn status(status: &Status, style: Style) -> io::Result<()> {
 
 fn status_text(status: &Status, color: bool) -> String {
     let mut out = if status.roots.is_empty() {
-        "This host has no roots that are deployments; `--root DIR` looks into a directory.\n"
+        "This host has no roots that are deployments; `list --root DIR` looks into a directory.\n"
             .to_owned()
     } else {
         roots_text(&status.roots, color)
