@@ -468,6 +468,85 @@ fn a_pool_with_foreign_things_in_it_and_two_writers() {
     assert!(!pool.join("stores").join(format!(".removing-{}.0", "a".repeat(64))).exists());
 }
 
+/// What a root has inside of it came with its image: it is not a source for others.
+#[test]
+fn a_store_inside_of_a_root_stays_there() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.deploy("b", &[("two", TWO)]);
+    let bundle = host.world.path("bundle");
+    let plain = |letter: &str| {
+        let mut command = host.world.command_of(PROGRAM);
+        command.args(["stage", "--bundle"]).arg(&bundle).arg("--root").arg(host.files(letter));
+        Ran::of(command.output().unwrap())
+    };
+    plain("b").expect(0, &["Staged 1 image"]);
+    let inside = host.files("b").join("usr/lib/containers/storage");
+    let layer = fs::read_dir(inside.join("overlay"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("diff/name"))
+        .find(|path| path.is_file())
+        .unwrap();
+    fs::write(&layer, "planted").unwrap();
+    host.stage_root("b");
+    host.stage(&[]).expect(0, &["Nothing to do"]);
+    host.run(&["gate"]).expect(0, &["complete"]);
+    // One more binding, and the store does not fit its root: nobody here can mend that.
+    let quadlets = host.files("b").join("usr/share/containers/systemd");
+    fs::write(quadlets.join("new.container"), format!("[Container]\nImage={NEW}\n")).unwrap();
+    let link = host.files("b").join("usr/lib/bootc/bound-images.d/new.container");
+    symlink("/usr/share/containers/systemd/new.container", link).unwrap();
+    host.stage(&[]).expect(1, &["store inside of it", "build the image anew"]);
+    host.run(&["gate"]).expect(1, &["held back"]);
+    assert_eq!(host.stores(), 0);
+    host.deploy("c", &[("two", TWO)]);
+    host.stage_root("c");
+    host.stage(&[]).expect(0, &["Staged 1 image"]);
+    host.run(&["verify", "--deep", "--root", "staged"]).expect(0, &["every file"]);
+}
+
+#[test]
+fn gc_removes_nothing_that_it_cannot_judge() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.stage(&["--late-binding"]).expect(0, &["Staged"]);
+    host.deploy("b", &[("new", NEW)]);
+    host.stage_root("b");
+    host.stage(&[]).expect(0, &["Staged"]);
+    host.unstage();
+    host.undeploy("b");
+    // Podman's own store is elsewhere, and a container there stands on a layer of b's store.
+    let layers = host.top().join("var/other/overlay-layers");
+    fs::create_dir_all(&layers).unwrap();
+    let store = host.pool().join("roots").join(host.link("b").unwrap());
+    let list = fs::read(store.join("overlay-layers/layers.json")).unwrap();
+    let list: Value = serde_json::from_slice(&list).unwrap();
+    let top = list.as_array().unwrap().iter().find(|layer| layer["parent"].is_string()).unwrap();
+    let mine = serde_json::json!([{"id": "f".repeat(64), "parent": top["id"]}]);
+    fs::write(layers.join("layers.json"), mine.to_string()).unwrap();
+    let conf = host.top().join("etc/containers/storage.conf");
+    fs::create_dir_all(conf.parent().unwrap()).unwrap();
+    fs::write(&conf, "[storage]\ndriver = 'overlay'\nrunroot = '/r'\ngraphroot = '/var/other'\n")
+        .unwrap();
+    host.run(&["gc"]).expect(0, &["kept: store", "stands on layer"]);
+    // The deployments are out of sight, the booted one too.
+    let (seen, gone) = (host.top().join("sysroot/ostree"), host.top().join("sysroot/ostree.x"));
+    fs::rename(&seen, &gone).unwrap();
+    host.run(&["gc"]).expect(0, &[]);
+    assert_eq!((host.stores(), host.link("a").is_some()), (2, true));
+    fs::rename(&gone, &seen).unwrap();
+    fs::remove_file(&conf).unwrap();
+    // What a kill left of a file that was being written goes with the rest.
+    let left = [host.pool().join("wanted/.new-abc"), host.pool().join("roots/.new-x")];
+    left.iter().for_each(|path| fs::write(path, "").unwrap());
+    host.run(&["gc"]).expect(0, &["1 store removed"]);
+    assert!(left.iter().all(|path| !path.exists()));
+}
+
 #[test]
 fn a_full_and_a_read_only_pool_and_a_clock_that_jumps() {
     if !have(&["python3", "unshare"]) {

@@ -75,7 +75,7 @@ pub(crate) fn look(machine: &Machine, state: &State) -> Vec<Shadow> {
 
 /// Where Podman keeps images of its own: which generation it is does not matter, unless drop-ins of
 /// Podman 6 say something else; then both are looked at.
-fn primary_stores(system: &Root) -> BTreeSet<String> {
+pub(crate) fn primary_stores(system: &Root) -> BTreeSet<String> {
     let mut stores = BTreeSet::new();
     for generation in Generation::ALL {
         // Services have none of the variables of whoever asks.

@@ -27,10 +27,8 @@ struct Staged {
 
 /// The ids of all deployments.
 pub(crate) fn ids(system: &Root) -> Result<Vec<RootId>> {
-    if system.kind(DEPLOY).is_err() {
-        return Ok(Vec::new());
-    }
-    let entries = system.list(DEPLOY).with_context(|| format!("cannot list /{DEPLOY}"))?;
+    let listed = system.list_optional(DEPLOY).with_context(|| format!("cannot list /{DEPLOY}"))?;
+    let entries = listed.unwrap_or_default();
     let names = entries.into_iter().filter(|entry| entry.kind == Kind::Dir).map(|entry| entry.name);
     Ok(names.filter_map(|name| RootId::of_composefs(name.to_str()?)).collect())
 }

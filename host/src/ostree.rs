@@ -52,11 +52,8 @@ pub(crate) fn directories(system: &Root) -> Result<Vec<Directory>> {
 }
 
 fn directory_names(system: &Root, path: &str) -> Result<Vec<String>> {
-    if system.kind(path).is_err() {
-        return Ok(Vec::new());
-    }
-    let entries = system.list(path).with_context(|| format!("cannot list /{path}"))?;
-    let entries = entries.into_iter().filter(|entry| entry.kind == Kind::Dir);
+    let listed = system.list_optional(path).with_context(|| format!("cannot list /{path}"))?;
+    let entries = listed.unwrap_or_default().into_iter().filter(|entry| entry.kind == Kind::Dir);
     Ok(entries.filter_map(|entry| entry.name.into_string().ok()).collect())
 }
 

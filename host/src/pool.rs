@@ -159,11 +159,12 @@ impl Pool {
     /// When it cannot be listed.
     pub fn names(&self, system: &Root, directory: &str) -> Result<Vec<String>> {
         let path = self.below(directory);
-        if system.kind(&path).is_err() {
-            return Ok(Vec::new());
-        }
-        let entries = system.list(&path).with_context(|| format!("cannot list /{path}"))?;
-        Ok(entries.into_iter().filter_map(|entry| entry.name.into_string().ok()).collect())
+        let listed = system.list_optional(&path).with_context(|| format!("cannot list /{path}"))?;
+        Ok(listed
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|entry| entry.name.into_string().ok())
+            .collect())
     }
 
     /// The record of a store.

@@ -68,6 +68,8 @@ pub struct Deployment {
 pub struct Host {
     /// All of them: booted, staged, pending, rollback, and the rest by id.
     pub roots: Vec<Deployment>,
+    /// The id of the booted root, also when its files are not there.
+    pub booted: Option<RootId>,
     /// The id of the staged root, also when its files are not there.
     pub staged: Option<RootId>,
     /// Why it could not be told whether a root is staged.
@@ -97,7 +99,7 @@ pub fn roots(system: &Root) -> Result<Host> {
     let booted = booted(system)?;
     let (staged, staged_fault) = staged(system);
     let order = entries::order(system);
-    let mut host = Host { roots: Vec::new(), staged, staged_fault };
+    let mut host = Host { roots: Vec::new(), booted, staged, staged_fault };
     for directory in ostree::directories(system)? {
         let (id, stateroot) = (directory.id, Some(directory.stateroot));
         let files = Files::Directory(directory.path);
@@ -110,12 +112,12 @@ pub fn roots(system: &Root) -> Result<Host> {
     }
     let others = host.roots.len();
     for root in &mut host.roots {
-        root.role = if Some(&root.id) == booted.as_ref() {
+        root.role = if Some(&root.id) == host.booted.as_ref() {
             Role::Booted
         } else if Some(&root.id) == host.staged.as_ref() {
             Role::Staged
         } else {
-            of_order(&root.id, booted.as_ref(), &order, others)
+            of_order(&root.id, host.booted.as_ref(), &order, others)
         };
     }
     // Only the next in order is what a rollback boots.

@@ -4,6 +4,7 @@
 //! no root can be staged in between.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -11,7 +12,7 @@ use binding::Root;
 use host::{Host, Linked, Pool, RootId, StoreName};
 use serde::{Deserialize, Serialize};
 
-use super::{REMOVING, Writer, wanted};
+use super::{NEW, REMOVING, Writer, wanted};
 
 /// For how long what a held-back update wants is kept, unless told otherwise.
 pub const DEFAULT_KEEP_WANTED: Duration = Duration::from_secs(30 * 86_400);
@@ -25,7 +26,8 @@ const MAX_LIST: u64 = 64 << 20;
 pub struct Facts {
     /// The roots that the host has, the staged one included.
     pub roots: BTreeSet<RootId>,
-    /// Whether it could not be told what is staged: then nothing of a root is removed.
+    /// Whether it could not be told which roots there are, or what is staged: then nothing of a root is
+    /// removed.
     pub uncertain: bool,
     /// The links, and where they lead.
     pub links: BTreeMap<RootId, Option<StoreName>>,
@@ -158,7 +160,10 @@ pub fn gather(system: &Root, pool: &Pool, host: &Host, now: SystemTime) -> anyho
         .context("cannot read /proc/self/mountinfo")?;
     let mut facts = Facts {
         roots: host.roots.iter().map(|root| root.id.clone()).chain(host.staged.clone()).collect(),
-        uncertain: host.staged_fault.is_some(),
+        // Whoever does not see the root that runs does not see what else there is.
+        uncertain: host.staged_fault.is_some()
+            || host.roots.is_empty()
+            || host.booted.as_ref().is_some_and(|id| host.find(id).is_none()),
         ..Facts::default()
     };
     for (root, linked) in pool.links(system)? {
@@ -170,13 +175,12 @@ pub fn gather(system: &Root, pool: &Pool, host: &Host, now: SystemTime) -> anyho
     }
     for name in pool.stores(system)? {
         let path = directory.join("stores").join(name.to_string());
-        let store = overlay_store::Store::open(&path);
-        // A store that cannot be read has no layers that could be lost.
-        let layers = store.map(|store| store.layers.into_iter().map(|layer| layer.id).collect());
+        // By their directories: a store whose lists cannot be read has layers all the same.
+        let layers = directory_names(&path.join("overlay"))?;
         let user = overlay_store::user_of(&path, &[], &mountinfo)
             .with_context(|| format!("cannot look at {}", path.display()))?;
         facts.in_use.extend(user.map(|user| (name.clone(), user)));
-        facts.stores.insert(name, layers.unwrap_or_default());
+        facts.stores.insert(name, layers);
     }
     facts.parents = match parents(system) {
         Ok(parents) => Some(parents),
@@ -195,8 +199,28 @@ pub fn gather(system: &Root, pool: &Pool, host: &Host, now: SystemTime) -> anyho
     let released = released.iter().filter_map(|name| name.strip_suffix(".json"));
     facts.released = released.filter_map(RootId::parse).collect();
     let stores = pool.names(system, "stores")?;
-    facts.leftovers = stores.into_iter().filter(|name| name.starts_with(REMOVING)).collect();
+    let removing = stores.into_iter().filter(|name| name.starts_with(REMOVING));
+    facts.leftovers = removing.map(|name| format!("stores/{name}")).collect();
+    for place in ["wanted", "released", "roots", "partial", ""] {
+        let names = pool.names(system, place)?.into_iter().filter(|name| name.starts_with(NEW));
+        let join = |name| if place.is_empty() { name } else { format!("{place}/{name}") };
+        facts.leftovers.extend(names.map(join));
+    }
     Ok(facts)
+}
+
+fn directory_names(path: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(names),
+        Err(error) => return Err(error).with_context(|| format!("cannot list {}", path.display())),
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot list {}", path.display()))?;
+        names.extend(entry.file_name().into_string());
+    }
+    Ok(names)
 }
 
 #[derive(Deserialize)]
@@ -207,8 +231,12 @@ struct Layer {
 /// Ids of the layers that Podman's own layers stand on. The layer of a container is one of them.
 fn parents(system: &Root) -> anyhow::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
-    for name in ["layers.json", "volatile-layers.json"] {
-        let path = format!("{PRIMARY}/overlay-layers/{name}");
+    // Podman's own store may have been moved; what is at the old place may be used again.
+    let mut stores = crate::shadow::primary_stores(system);
+    stores.insert(PRIMARY.to_owned());
+    let lists = ["layers.json", "volatile-layers.json"];
+    for (store, name) in stores.iter().flat_map(|store| lists.map(|name| (store, name))) {
+        let path = format!("{}/overlay-layers/{name}", store.trim_matches('/'));
         let bytes = system
             .read_optional(&path, MAX_LIST)
             .with_context(|| format!("cannot read /{path}"))?;
@@ -228,7 +256,7 @@ pub fn apply(plan: &Plan, writer: &Writer) -> Result<(), Vec<anyhow::Error>> {
     let mut errors = Vec::new();
     let mut done = |result: anyhow::Result<()>| errors.extend(result.err());
     for name in &plan.leftovers {
-        done(writer.remove_tree(&format!("stores/{name}")));
+        done(writer.remove_tree(name));
     }
     for root in &plan.links {
         done(writer.unlink(root));

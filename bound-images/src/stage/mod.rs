@@ -115,6 +115,17 @@ async fn attempt(
             )));
         }
     };
+    // What lies inside a root of this host came with its image: nobody here verified it, its files
+    // belong to ostree's repository, and whoever boots it looks nowhere else.
+    if let (Site::Pool { .. }, Some(held)) = (site, held)
+        && held.name.is_none()
+    {
+        return Err(StageError::Refused(format!(
+            "the root has a store inside of it ({}) that is not what its files ask for, and that cannot be \
+             changed here; build the image anew, with the right store or with none",
+            state.root.join(binding::STORE_PATH).display()
+        )));
+    }
     // A store in the pool is replaced by another one; what is inside a root is the only one it has.
     if let Some(held) = held
         && !held.damage.is_empty()
