@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, Timespec, Timestamps, XattrFlags}
 
 use crate::below::{self, DIRECTORY, STRICT};
 use crate::error::{During, Result};
+use crate::files::{is_directory, is_file};
 use crate::layer;
 
 /// The largest value of an extended attribute (`VFS`, `XATTR_SIZE_MAX`), and of a list of names.
@@ -34,8 +35,12 @@ fn tree(from: &Path, to: &Path) -> Result<()> {
 pub(crate) fn layer(from: &Path, id: &str, to: &Path, split: &Path) -> Result<bool> {
     let source = from.join("overlay").join(id);
     let source_split = from.join("overlay-layers").join(format!("{id}.tar-split.gz"));
-    let known = layer::verified(&source)?.is_some_and(|layer| layer.id == id);
-    if !known || !source_split.is_file() {
+    // The store may have come with a root that we do not trust: a link in it could lead anywhere.
+    let directories = [&from.join("overlay"), &from.join("overlay-layers"), &source];
+    if !directories.into_iter().all(|path| is_directory(path)) || !is_file(&source_split) {
+        return Ok(false);
+    }
+    if layer::verified(&source)?.is_none_or(|layer| layer.id != id) {
         return Ok(false);
     }
     tree(&source, to)?;

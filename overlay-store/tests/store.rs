@@ -271,6 +271,18 @@ fn layers_are_taken_over_by_links() {
     assert_eq!(inode(&old), inode(&new));
     fs::remove_file(old.join(format!("overlay/{id}/verified"))).unwrap();
     assert!(!builder.link_layer(&old, id).unwrap(), "a layer that was never verified");
+    // Whatever a link in a store leads to is not a layer of that store.
+    let other = store.layers.iter().find(|layer| layer.parent.is_some()).unwrap();
+    for path in [format!("overlay/{}", other.id), "overlay-layers".to_owned(), "overlay".to_owned()]
+    {
+        let (real, away) = (old.join(&path), place.directory.path().join("away"));
+        fs::rename(&real, &away).unwrap();
+        std::os::unix::fs::symlink(&away, &real).unwrap();
+        assert!(!builder.link_layer(&old, &other.id).unwrap(), "{path} is a link");
+        fs::remove_file(&real).unwrap();
+        fs::rename(&away, &real).unwrap();
+    }
+    assert!(builder.link_layer(&old, &other.id).unwrap());
 }
 
 #[test]
