@@ -7,140 +7,12 @@ mod common;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt, symlink};
-use std::path::PathBuf;
 use std::process::Stdio;
 
+use common::host::{Machine, NEW, ONE, TWO, composefs_root, id, staged_file};
 use common::images::small;
-use common::{PROGRAM, Ran, World, have};
+use common::{PROGRAM, Ran, have};
 use serde_json::Value;
-
-const ONE: &str = "registry.example/ns/one:1";
-const TWO: &str = "registry.example/ns/two:1";
-const NEW: &str = "registry.example/ns/new:1";
-
-/// A host whose `/` is `WORLD/host`, and a bundle in place of registries.
-struct Machine {
-    world: World,
-}
-
-/// The id of a deployment that a letter stands for.
-fn id(letter: &str) -> String {
-    format!("{}.0", letter.repeat(64))
-}
-
-/// What ostree writes when a root is staged: a GVariant `a{sv}` with `target`.
-fn staged_file(id: &str) -> Vec<u8> {
-    let variant = |value: &[u8], kind: &str| [value, b"\0", kind.as_bytes()].concat();
-    let entry = |key: &str, value: &[u8]| {
-        let mut entry = [key.as_bytes(), b"\0"].concat();
-        let end = entry.len() as u8;
-        entry.resize(entry.len().next_multiple_of(8), 0);
-        entry.extend(value);
-        entry.push(end);
-        entry
-    };
-    let array = |entry: Vec<u8>| {
-        let end = entry.len() as u8;
-        [entry, vec![end]].concat()
-    };
-    let name = variant(&[id.as_bytes(), b"\0"].concat(), "s");
-    array(entry("target", &variant(&array(entry("name", &name)), "a{sv}")))
-}
-
-impl Machine {
-    /// A is booted and binds one and two.
-    fn new() -> Self {
-        let world = World::new();
-        for image in [ONE, TWO, NEW] {
-            small(&world, image);
-        }
-        let machine = Self { world };
-        fs::create_dir_all(machine.top().join("run/ostree")).unwrap();
-        machine.deploy("a", &[("one", ONE), ("two", TWO)]);
-        machine.boot("a");
-        machine
-    }
-
-    fn top(&self) -> PathBuf {
-        self.world.path("host")
-    }
-
-    fn pool(&self) -> PathBuf {
-        self.top().join("sysroot/bound-images")
-    }
-
-    fn files(&self, letter: &str) -> PathBuf {
-        self.top().join(format!("sysroot/ostree/deploy/lab/deploy/{}", id(letter)))
-    }
-
-    fn deploy(&self, letter: &str, images: &[(&str, &str)]) {
-        let files = self.files(letter);
-        let (quadlets, links) = (
-            files.join("usr/share/containers/systemd"),
-            files.join("usr/lib/bootc/bound-images.d"),
-        );
-        fs::create_dir_all(&quadlets).unwrap();
-        fs::create_dir_all(&links).unwrap();
-        for (name, image) in images {
-            let text = format!("[Container]\nImage={image}\n");
-            fs::write(quadlets.join(format!("{name}.container")), text).unwrap();
-            let target = format!("/usr/share/containers/systemd/{name}.container");
-            symlink(target, links.join(format!("{name}.container"))).unwrap();
-        }
-    }
-
-    fn undeploy(&self, letter: &str) {
-        fs::remove_dir_all(self.files(letter)).unwrap();
-    }
-
-    fn boot(&self, letter: &str) {
-        let proc = self.top().join("proc/self");
-        fs::create_dir_all(&proc).unwrap();
-        let root = format!("/ostree/deploy/lab/deploy/{}", id(letter));
-        let text = format!("30 1 8:1 {root} / rw - ext4 /dev/vda rw\n");
-        fs::write(proc.join("mountinfo"), text).unwrap();
-        self.unstage();
-    }
-
-    fn stage_root(&self, letter: &str) {
-        let path = self.top().join("run/ostree/staged-deployment");
-        fs::write(path, staged_file(&id(letter))).unwrap();
-    }
-
-    fn unstage(&self) {
-        drop(fs::remove_file(self.top().join("run/ostree/staged-deployment")));
-    }
-
-    fn run(&self, words: &[&str]) -> Ran {
-        let mut command = self.world.command_of(PROGRAM);
-        command.args(words).arg("--host").arg(self.top());
-        Ran::of(command.output().unwrap())
-    }
-
-    fn stage(&self, words: &[&str]) -> Ran {
-        let bundle = self.world.path("bundle");
-        self.run(&[&["stage", "--bundle", bundle.to_str().unwrap()], words].concat())
-    }
-
-    fn status(&self) -> Value {
-        self.run(&["status", "--format", "json"]).json().remove(0)
-    }
-
-    fn root(&self, letter: &str) -> Value {
-        let status = self.status();
-        let roots = status["roots"].as_array().unwrap();
-        roots.iter().find(|root| root["id"] == id(letter).as_str()).unwrap().clone()
-    }
-
-    fn link(&self, letter: &str) -> Option<String> {
-        let target = fs::read_link(self.pool().join("roots").join(id(letter))).ok()?;
-        Some(target.to_str().unwrap().to_owned())
-    }
-
-    fn stores(&self) -> usize {
-        fs::read_dir(self.pool().join("stores")).map_or(0, Iterator::count)
-    }
-}
 
 #[test]
 fn an_upgrade_is_staged_held_back_and_let_pass() {
@@ -595,44 +467,6 @@ fn a_full_and_a_read_only_pool_and_a_clock_that_jumps() {
     host.undeploy("b");
     host.run(&["gc"]).expect(0, &[]);
     assert!(!wish.exists(), "it waited for fifty years");
-}
-
-/// A root of bootc's composefs backend: an EROFS image of names, with the content of files in a
-/// directory of objects (composefs, `doc/long-term-support` and bootc 1.16's repository).
-fn composefs_root(host: &Machine, id: &str, images: &[(&str, &str)]) {
-    let (sysroot, tree) = (host.top().join("sysroot"), host.world.path("tree"));
-    let object = |text: &str| {
-        let name = oci_digest::Digest::of(text.as_bytes()).hex();
-        let path = format!("{}/{}", &name[..2], &name[2..]);
-        let file = sysroot.join("composefs/objects").join(&path);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, text).unwrap();
-        format!("/{path}")
-    };
-    let (quadlets, links) =
-        (tree.join("usr/share/containers/systemd"), tree.join("usr/lib/bootc/bound-images.d"));
-    fs::create_dir_all(&quadlets).unwrap();
-    fs::create_dir_all(&links).unwrap();
-    for (name, image) in images {
-        let text = format!("[Container]\nImage={image}\n");
-        let file = quadlets.join(format!("{name}.container"));
-        let made = fs::File::create(&file).unwrap();
-        made.set_len(text.len() as u64).unwrap();
-        let set = |name: &str, value: &[u8]| {
-            rustix::fs::fsetxattr(&made, name, value, rustix::fs::XattrFlags::empty()).unwrap();
-        };
-        set("trusted.overlay.metacopy", b"");
-        set("trusted.overlay.redirect", object(&text).as_bytes());
-        let target = format!("/usr/share/containers/systemd/{name}.container");
-        symlink(target, links.join(format!("{name}.container"))).unwrap();
-    }
-    fs::create_dir_all(sysroot.join(format!("state/deploy/{id}/etc"))).unwrap();
-    fs::create_dir_all(sysroot.join("composefs/images")).unwrap();
-    let image = sysroot.join("composefs/images").join(id);
-    let made =
-        host.world.command_of("mkfs.erofs").arg("-x1").arg(&image).arg(&tree).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    fs::remove_dir_all(tree).unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::expect_used)]
 #![allow(clippy::panic, clippy::indexing_slicing)]
 
+pub mod host;
 pub mod images;
 #[path = "../support/registry.rs"]
 pub mod registry;
