@@ -22,7 +22,7 @@ use oci_digest::Digest;
 
 use crate::blob::{Hashed, Limit};
 use crate::check::{self, Damage};
-use crate::error::{During, Result};
+use crate::error::{During, Error, Result};
 use crate::json::LayerEntry;
 use crate::read::Store;
 use crate::split::Replay;
@@ -75,7 +75,12 @@ fn layer_damage(store: &Store, layer: &LayerEntry) -> Vec<Damage> {
             })
             .collect(),
         Err(error) => {
-            vec![damage(format!("overlay/{}", layer.id), format!("cannot be replayed: {error}"))]
+            // What is read here are files on disk, not a blob.
+            let why = match error {
+                Error::Blob(error) => error.to_string(),
+                error => error.to_string(),
+            };
+            vec![damage(format!("overlay/{}", layer.id), format!("cannot be replayed: {why}"))]
         }
     }
 }
