@@ -18,11 +18,11 @@ test:
 # Booted machines: see tests/lab/README.md. -full: every scenario, with and without composefs.
 lab-test:
 	@tests/setup/need lab
-	@tests/lab/run
+	@tests/lab/run --lanes 2
 
 lab-test-full:
 	@tests/setup/need lab
-	@tests/lab/run --full
+	@tests/lab/run --lanes 2 --full
 
 lint:
 	$(RUN) cargo fmt --all --check

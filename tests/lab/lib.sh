@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2154
 # Sourced by the scenarios, on the host that runs the machines: steps, boots, the link to the registry, and
-# the trees of host versions. `tests/lab/run` sets LAB_STATE, LAB_LINK, LAB_PORT, LAB_IMAGES, LAB_REGISTRY_LOG, variant and work.
+# the trees of host versions. `tests/lab/run` sets LAB_STATE, LAB_SNAPSHOT_LOCK, LAB_LINK,
+# LAB_PORT, LAB_IMAGES, LAB_REGISTRY_LOG, variant and work.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 boots=0
@@ -153,6 +154,7 @@ tree_b() {
 # to a root with two bound services, booted into it, and has both complete and running. B: the same, once more. That
 # machine was suspended: the first `guest` goes on with it, and needs no boot.
 start_from() {
+    local making
     link open
     tree_a
     tree_b
@@ -161,7 +163,11 @@ start_from() {
     A | B) ;;
     *) fail "no such start: $1" ;;
     esac
+    # Another lane may be making it.
+    exec {making}>"$LAB_SNAPSHOT_LOCK.$1"
+    flock "$making"
     if lab has "$1" >/dev/null; then
+        exec {making}>&-
         lab restore "$1"
         return
     fi
@@ -175,6 +181,7 @@ start_from() {
     guest --suspend "$1" <<GUEST
 $(expect_root "$1")
 GUEST
+    exec {making}>&-
 }
 
 # upgrade_to VERSION: one boot that stages it, waits until its store is there, and reboots.

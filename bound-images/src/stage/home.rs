@@ -119,8 +119,12 @@ impl Home {
         if needed <= available {
             return Ok(());
         }
+        let remedy = match self {
+            Self::Inside(_) => "make room there",
+            Self::Pool(_) => "make room there; `bound-images gc` removes what no root uses",
+        };
         Err(StageError::NoSpace(format!(
-            "the layers need at least {} on {}, {} are free",
+            "the layers need at least {} on {}, {} are free: {remedy}",
             crate::render::bytes(needed),
             self.ground().display(),
             crate::render::bytes(available)

@@ -1,4 +1,6 @@
-"""The disks of the lab: a qcow2 chain on a base, with named snapshots that a test can start from."""
+"""The disks of the lab: a qcow2 chain on a base, with named snapshots that a test can start from.
+
+The snapshots are with their base, so that labs of several lanes share them."""
 
 import json
 import os
@@ -10,7 +12,6 @@ from .process import STATE, LabError, out, sh
 
 BOOT_DISK = STATE + "/boot.raw"
 ROOT_DISK = STATE + "/root.qcow2"
-SNAPSHOTS = STATE + "/snapshots"
 RESUME = STATE + "/resume"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -23,16 +24,21 @@ def current():
         raise LabError("no lab here: run `tests/lab/lab up` first") from error
 
 
+def snapshots():
+    return current()["base"] + "/snapshots"
+
+
 def use(base):
-    """Makes `base` the lab's base. Snapshots of another base are dropped: they are chained to its disk."""
+    """Makes `base` the lab's base; what was made on another one is dropped."""
     try:
         if current()["base"] != base:
             shutil.rmtree(STATE)
     except LabError:
         shutil.rmtree(STATE, ignore_errors=True)
-    os.makedirs(SNAPSHOTS, exist_ok=True)
+    os.makedirs(STATE, exist_ok=True)
     with open(STATE + "/current.json", "w", encoding="utf-8") as file:
         json.dump({"base": base}, file)
+    os.makedirs(snapshots(), exist_ok=True)
     reset()
 
 
@@ -68,7 +74,7 @@ def take_memory(resumes):
 def snapshot_files(name):
     if not NAME.fullmatch(name):
         raise LabError(f"not a name for a snapshot: {name}")
-    return f"{SNAPSHOTS}/{name}.qcow2", f"{SNAPSHOTS}/{name}.boot.raw"
+    return f"{snapshots()}/{name}.qcow2", f"{snapshots()}/{name}.boot.raw"
 
 
 def memory_file(name):
@@ -83,7 +89,7 @@ def save(name):
     """The disks as they are (of a suspended machine: with its memory) become snapshot `name`; the lab goes on with a new layer above it."""
     root, boot = snapshot_files(name)
     if os.path.exists(root):
-        raise LabError(f"there is a snapshot {name} already, and others may be chained to it: `lab up` drops all")
+        raise LabError(f"there is a snapshot {name} already, and others may be chained to it: `lab drop {name}`, if none is")
     sh("cp", "--sparse=always", BOOT_DISK, boot)
     os.rename(ROOT_DISK, root)
     start_from(root, "qcow2", boot, memory_file(name))
@@ -94,6 +100,13 @@ def restore(name):
     if not has_snapshot(name):
         raise LabError(f"no snapshot {name}: `lab save {name}` makes one")
     start_from(root, "qcow2", boot, memory_file(name))
+
+
+def drop(name):
+    """Forgets a snapshot that no other one is chained to; none of that name is as good."""
+    for file in (*snapshot_files(name), memory_file(name)):
+        if os.path.exists(file):
+            os.unlink(file)
 
 
 def entries():
