@@ -210,6 +210,39 @@ fn the_gate_believes_nobody() {
     refuses("files are not there");
 }
 
+/// An ostree commit that is deployed in two stateroots has the same id in both.
+#[test]
+fn a_staged_root_is_told_from_the_booted_one_by_its_stateroot() {
+    if !have(&["skopeo"]) {
+        return;
+    }
+    let host = Machine::new();
+    let roles = || -> Vec<(String, String)> {
+        let status = host.status();
+        let word = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let roots = status["roots"].as_array().unwrap().iter();
+        roots.map(|root| (word(&root["role"]), word(&root["stateroot"]))).collect()
+    };
+    let pairs = |wanted: &[(&str, &str)]| -> Vec<(String, String)> {
+        wanted.iter().map(|(role, name)| ((*role).to_owned(), (*name).to_owned())).collect()
+    };
+    host.deploy_in("other", "a", &[("one", ONE), ("two", TWO)]);
+    assert_eq!(roles(), pairs(&[("booted", "lab"), ("rollback", "other")]));
+    host.stage_root_in("other", "a");
+    assert_eq!(roles(), pairs(&[("booted", "lab"), ("staged", "other")]));
+    host.run(&["gate"]).expect(1, &["must not boot yet"]);
+    host.stage(&[]).expect(0, &["Staged 2 images"]);
+    host.run(&["gate"]).expect(0, &["is complete"]);
+    for words in [["verify", "--root", "booted"], ["verify", "--root", "staged"]] {
+        host.run(&words).expect(0, &["is complete"]);
+    }
+    let ambiguous = host.run(&["verify", "--root", &id("a")]);
+    ambiguous.expect(3, &["(booted, in lab)", "(staged, in other)"]);
+    // Only the files of the staged one count for the gate.
+    host.stage_root_in("third", "a");
+    host.run(&["gate"]).expect(1, &["its files are not there"]);
+}
+
 #[test]
 fn the_operator_can_release_a_root_once() {
     if !have(&["python3"]) {

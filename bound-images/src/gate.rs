@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use binding::Root;
-use host::RootId;
+use host::{Role, RootId};
 use serde::{Deserialize, Serialize};
 
 use crate::command::verify;
@@ -57,8 +57,10 @@ pub fn ask(machine: &Machine) -> anyhow::Result<Answer> {
     if let Some(why) = host.staged_fault {
         return Ok(Answer::Refused(None, vec![why]));
     }
-    let Some(id) = host.staged.clone() else { return Ok(Answer::NothingStaged) };
-    let Some(deployment) = host.find(&id) else {
+    let Some(id) = host.staged.as_ref().map(|staged| staged.id.clone()) else {
+        return Ok(Answer::NothingStaged);
+    };
+    let Some(deployment) = host.with(Role::Staged) else {
         let why = "it is staged, but its files are not there".to_owned();
         return Ok(Answer::Refused(Some(id), vec![why]));
     };

@@ -118,10 +118,18 @@ impl Machine {
                 bail!("this host has no root {prefix} (`bound-images status` shows them)")
             }
             (several, _) => {
-                let ids: Vec<&str> = several.iter().map(|root| root.id.as_str()).collect();
-                bail!("more than one root is meant: {}", ids.join(", "))
+                let names: Vec<String> = several.iter().map(|root| full_name(root)).collect();
+                bail!("more than one root is meant: {}", names.join(", "))
             }
         }
+    }
+}
+
+/// All that tells a root from others, for people: stateroots may have one of the same id.
+fn full_name(root: &Deployment) -> String {
+    match &root.stateroot {
+        Some(stateroot) => format!("{} ({}, in {stateroot})", root.id, root.role.word()),
+        None => format!("{} ({})", root.id, root.role.word()),
     }
 }
 

@@ -9,7 +9,7 @@ use binding::Root;
 
 use crate::RootId;
 use crate::mountinfo::{self, Mount};
-use crate::ostree::{self, BackingRoot};
+use crate::ostree::{self, BackingRoot, Named};
 
 /// The largest list of mounts that is read, in bytes.
 const MAX_MOUNTINFO: u64 = 64 << 20;
@@ -25,13 +25,18 @@ const MAX_MOUNTINFO: u64 = 64 << 20;
 /// # Errors
 /// When the mounts cannot be read.
 pub fn booted(system: &Root) -> Result<Option<RootId>> {
+    Ok(find(system)?.map(|named| named.id))
+}
+
+/// As [`booted`], with the stateroot.
+pub(crate) fn find(system: &Root) -> Result<Option<Named>> {
     let text = system
         .read_optional("proc/self/mountinfo", MAX_MOUNTINFO)
         .context("cannot read /proc/self/mountinfo")?
         .unwrap_or_default();
     let mounts = mountinfo::parse(&String::from_utf8_lossy(&text));
-    if let Some(id) = of_mounts(&mounts) {
-        return Ok(Some(id));
+    if let Some(named) = of_mounts(&mounts) {
+        return Ok(Some(named));
     }
     match ostree::backing_root(system)? {
         Some(backing) => ostree::of_inode(system, backing),
@@ -39,24 +44,21 @@ pub fn booted(system: &Root) -> Result<Option<RootId>> {
     }
 }
 
-fn of_mounts(mounts: &[Mount]) -> Option<RootId> {
+fn of_mounts(mounts: &[Mount]) -> Option<Named> {
     let top = mountinfo::at(mounts, "/");
     let etc = mountinfo::at(mounts, "/etc");
     etc.and_then(|mount| of_path(mount.root.strip_suffix("/etc")?))
         .or_else(|| of_path(&top?.root))
-        .or_else(|| of_source(&top?.source))
+        .or_else(|| of_source(&top?.source).map(Named::anywhere))
 }
 
 /// `/ostree/deploy/OS/deploy/ID` or `/state/deploy/ID`, with a subvolume or the like before it.
-fn of_path(path: &str) -> Option<RootId> {
-    let (above, name) = path.rsplit_once('/')?;
-    if let Some(above) = above.strip_suffix("/deploy")
-        && let Some((above, _stateroot)) = above.rsplit_once('/')
-        && above.ends_with("/ostree/deploy")
-    {
-        return RootId::of_ostree(name);
-    }
-    above.ends_with("/state/deploy").then(|| RootId::of_composefs(name)).flatten()
+fn of_path(path: &str) -> Option<Named> {
+    let of_composefs = || {
+        let (above, name) = path.rsplit_once('/')?;
+        above.ends_with("/state/deploy").then(|| RootId::of_composefs(name)).flatten()
+    };
+    Named::of_path(path).or_else(|| of_composefs().map(Named::anywhere))
 }
 
 /// `composefs:ID`, `composefs=ID`, `transient:composefs=ID`: how bootc's initramfs names the mount.
@@ -122,7 +124,10 @@ mod tests {
         ];
         for (name, text, wanted) in table {
             let found = of_mounts(&mountinfo::parse(&text));
-            assert_eq!(found.as_ref().map(RootId::as_str), wanted, "{name}");
+            assert_eq!(found.as_ref().map(|named| named.id.as_str()), wanted, "{name}");
+            let stateroot = found.and_then(|named| named.stateroot);
+            let is_ostrees = wanted.is_some_and(|id| id.contains('.'));
+            assert_eq!(stateroot.as_deref(), is_ostrees.then_some("lab"), "{name}");
         }
     }
 }

@@ -3,20 +3,20 @@
 
 use binding::Root;
 
-use crate::RootId;
+use crate::ostree::Named;
 
 /// Where entries are: `/boot` when it is mounted, else the one inside of the physical root.
 const DIRECTORIES: [&str; 2] = ["boot/loader/entries", "sysroot/boot/loader/entries"];
 /// The largest entry that is read, in bytes.
 const MAX_ENTRY: u64 = 64 << 10;
 
-/// The ids of the deployments that have an entry, the default one first. What cannot be read is
+/// The deployments that have an entry, the default one first. What cannot be read is
 /// left out: this decides what things are called, not what is kept.
-pub(crate) fn order(system: &Root) -> Vec<RootId> {
+pub(crate) fn order(system: &Root) -> Vec<Named> {
     let found =
         DIRECTORIES.iter().find_map(|directory| Some((directory, system.list(directory).ok()?)));
     let Some((directory, entries)) = found else { return Vec::new() };
-    let mut order: Vec<(u64, RootId)> = Vec::new();
+    let mut order: Vec<(u64, Named)> = Vec::new();
     for entry in entries {
         let Some(name) = entry.name.to_str().filter(|name| name.ends_with(".conf")) else {
             continue;
@@ -26,13 +26,11 @@ pub(crate) fn order(system: &Root) -> Vec<RootId> {
         let Some((version, argument)) = parse(&text) else { continue };
         // `/ostree/boot.1/OS/CSUM/0` is a link to the deployment's directory.
         let Ok(path) = system.resolve(&format!("sysroot{argument}")) else { continue };
-        let path = path.to_string();
-        let id = path.rsplit_once('/').and_then(|(_, name)| RootId::of_ostree(name));
-        order.extend(id.map(|id| (version, id)));
+        order.extend(Named::of_path(&format!("/{path}")).map(|named| (version, named)));
     }
     order.sort_by(|one, other| other.cmp(one));
     order.dedup();
-    order.into_iter().map(|(_, id)| id).collect()
+    order.into_iter().map(|(_, named)| named).collect()
 }
 
 /// `version` and the `ostree=` argument.

@@ -21,6 +21,6 @@ mod roots;
 pub use booted::booted;
 pub use id::RootId;
 pub use mountinfo::{Mount, mount_points, parse as parse_mountinfo};
-pub use ostree::parse_staged;
+pub use ostree::{Named, parse_staged};
 pub use pool::{DEFAULT_POOL, Linked, Pool, StoreName};
 pub use roots::{Deployment, Files, Host, Role, roots};

@@ -57,34 +57,72 @@ fn directory_names(system: &Root, path: &str) -> Result<Vec<String>> {
     Ok(entries.filter_map(|entry| entry.name.into_string().ok()).collect())
 }
 
-/// The id of the staged deployment; none when nothing is staged.
+/// A deployment as ostree names it: two stateroots may have one of the same id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// Its id.
+    pub id: RootId,
+    /// Its stateroot, ostree's `osname`; none where it is not said.
+    pub stateroot: Option<String>,
+}
+
+impl Named {
+    /// The deployment of that id in no stateroot that is known.
+    pub(crate) fn anywhere(id: RootId) -> Self {
+        Self { id, stateroot: None }
+    }
+
+    /// The deployment whose directory is `…/ostree/deploy/OS/deploy/ID`.
+    pub(crate) fn of_path(path: &str) -> Option<Self> {
+        let (above, name) = path.rsplit_once('/')?;
+        let (above, stateroot) = above.strip_suffix("/deploy")?.rsplit_once('/')?;
+        above.ends_with("/ostree/deploy").then_some(())?;
+        Some(Self { id: RootId::of_ostree(name)?, stateroot: Some(stateroot.to_owned()) })
+    }
+
+    /// Whether it is the deployment of that id in that stateroot, as far as it is said.
+    pub(crate) fn is(&self, id: &RootId, stateroot: Option<&str>) -> bool {
+        self.id == *id
+            && match (self.stateroot.as_deref(), stateroot) {
+                (Some(ours), Some(theirs)) => ours == theirs,
+                _ => true,
+            }
+    }
+}
+
+/// The staged deployment; none when nothing is staged.
 ///
 /// # Errors
 /// When the file cannot be read, or does not say what is staged.
-pub(crate) fn staged(system: &Root) -> Result<Option<RootId>> {
+pub(crate) fn staged(system: &Root) -> Result<Option<Named>> {
     let bytes =
         system.read_optional(STAGED, MAX_FILE).with_context(|| format!("cannot read /{STAGED}"))?;
     let Some(bytes) = bytes else { return Ok(None) };
-    let id = parse_staged(&bytes);
-    id.map(Some).with_context(|| format!("/{STAGED} does not name a deployment"))
+    let named = parse_staged(&bytes);
+    named.map(Some).with_context(|| format!("/{STAGED} does not name a deployment"))
 }
 
 /// The deployment that ostree's staged-deployment file names: a GVariant dictionary whose `target`
-/// is a dictionary with the deployment's `name`.
+/// is a dictionary with the deployment's `name` and `osname` (`serialize_deployment_to_variant`).
 #[must_use]
-pub fn parse_staged(bytes: &[u8]) -> Option<RootId> {
+pub fn parse_staged(bytes: &[u8]) -> Option<Named> {
     let data = copy_to_align(bytes);
     for entry in gv!("a{sv}").cast(data.as_ref()) {
         let (key, value) = entry.to_tuple();
         if key.to_str() != "target" {
             continue;
         }
+        let (mut id, mut stateroot) = (None, None);
         for entry in value.get(gv!("a{sv}"))? {
             let (key, value) = entry.to_tuple();
-            if key.to_str() == "name" {
-                return RootId::of_ostree(value.get(gv!("s"))?.to_str());
+            let text = value.get(gv!("s")).map(|text| text.to_str());
+            match key.to_str() {
+                "name" => id = id.or(RootId::of_ostree(text?)),
+                "osname" => stateroot = stateroot.or(text.filter(|text| !text.is_empty())),
+                _ => {}
             }
         }
+        return Some(Named { id: id?, stateroot: stateroot.map(str::to_owned) });
     }
     None
 }
@@ -109,7 +147,7 @@ fn parse_booted(bytes: &[u8]) -> Option<BackingRoot> {
 }
 
 /// The deployment whose directory that is.
-pub(crate) fn of_inode(system: &Root, backing: BackingRoot) -> Result<Option<RootId>> {
+pub(crate) fn of_inode(system: &Root, backing: BackingRoot) -> Result<Option<Named>> {
     for directory in directories(system)? {
         let handle = system
             .dir(&directory.path)
@@ -118,7 +156,8 @@ pub(crate) fn of_inode(system: &Root, backing: BackingRoot) -> Result<Option<Roo
             .metadata()
             .with_context(|| format!("cannot look at /{}", directory.path))?;
         if backing.is(metadata.dev(), metadata.ino()) {
-            return Ok(Some(directory.id));
+            let stateroot = Some(directory.stateroot);
+            return Ok(Some(Named { id: directory.id, stateroot }));
         }
     }
     Ok(None)
@@ -165,13 +204,14 @@ mod tests {
     fn the_staged_deployment_is_read() {
         let id = format!("{}.0", "a1".repeat(32));
         let file = staged_file(&id);
-        assert_eq!(parse_staged(&file).unwrap().as_str(), id);
+        let named = parse_staged(&file).unwrap();
+        assert_eq!((named.id.as_str(), named.stateroot.as_deref()), (id.as_str(), Some("lab")));
         assert_eq!(parse_staged(b""), None);
         assert_eq!(parse_staged(&staged_file("../../etc.0")), None);
         for end in 0..file.len() {
             // What was cut off may still have the name in it, but never another one.
             let found = parse_staged(&file[..end]);
-            assert!(found.is_none_or(|found| found.as_str() == id));
+            assert!(found.is_none_or(|found| found.id.as_str() == id));
         }
     }
 

@@ -4,6 +4,7 @@ use anyhow::Result;
 use binding::Root;
 use serde::Serialize;
 
+use crate::ostree::Named;
 use crate::{RootId, booted, composefs, entries, ostree};
 
 /// What a root is on its host.
@@ -68,12 +69,20 @@ pub struct Deployment {
 pub struct Host {
     /// All of them: booted, staged, pending, rollback, and the rest by id.
     pub roots: Vec<Deployment>,
-    /// The id of the booted root, also when its files are not there.
-    pub booted: Option<RootId>,
-    /// The id of the staged root, also when its files are not there.
-    pub staged: Option<RootId>,
+    /// The booted root, also when its files are not there.
+    pub booted: Option<Named>,
+    /// The staged root, also when its files are not there.
+    pub staged: Option<Named>,
     /// Why it could not be told whether a root is staged.
     pub staged_fault: Option<String>,
+}
+
+impl Deployment {
+    /// Whether it is what is named so.
+    #[must_use]
+    pub fn is(&self, named: &Named) -> bool {
+        named.is(&self.id, self.stateroot.as_deref())
+    }
 }
 
 impl Host {
@@ -83,7 +92,8 @@ impl Host {
         self.roots.iter().find(|root| root.role == role)
     }
 
-    /// The root with that id.
+    /// The root with that id; where several stateroots have one, the first: the booted one, then
+    /// the staged one. They are of one commit, so they have the same bindings, and one store.
     #[must_use]
     pub fn find(&self, id: &RootId) -> Option<&Deployment> {
         self.roots.iter().find(|root| root.id == *id)
@@ -96,7 +106,7 @@ impl Host {
 /// When its deployments cannot be listed, or its mounts not be read. That it cannot be told what is
 /// staged is part of the answer instead.
 pub fn roots(system: &Root) -> Result<Host> {
-    let booted = booted(system)?;
+    let booted = booted::find(system)?;
     let (staged, staged_fault) = staged(system);
     let order = entries::order(system);
     let mut host = Host { roots: Vec::new(), booted, staged, staged_fault };
@@ -112,33 +122,38 @@ pub fn roots(system: &Root) -> Result<Host> {
     }
     let others = host.roots.len();
     for root in &mut host.roots {
-        root.role = if Some(&root.id) == host.booted.as_ref() {
+        let is = |named: &Option<Named>| named.as_ref().is_some_and(|named| root.is(named));
+        root.role = if is(&host.booted) {
             Role::Booted
-        } else if Some(&root.id) == host.staged.as_ref() {
+        } else if is(&host.staged) {
             Role::Staged
         } else {
-            of_order(&root.id, host.booted.as_ref(), &order, others)
+            of_order(root, host.booted.as_ref(), &order, others)
         };
     }
     // Only the next in order is what a rollback boots.
-    let first = |role| order.iter().find(|id| host.find(id).is_some_and(|root| root.role == role));
-    let rollback = first(Role::Rollback).cloned();
+    let is_rollback = |named: &&Named| {
+        host.roots.iter().any(|root| root.role == Role::Rollback && root.is(named))
+    };
+    let rollback = order.iter().find(is_rollback);
     for root in &mut host.roots {
-        if root.role == Role::Rollback && rollback.as_ref().is_some_and(|id| *id != root.id) {
+        if root.role == Role::Rollback && rollback.is_some_and(|named| !root.is(named)) {
             root.role = Role::Deployed;
         }
     }
-    host.roots.sort_by(|one, other| (one.role, &one.id).cmp(&(other.role, &other.id)));
+    host.roots.sort_by(|one, other| {
+        (one.role, &one.id, &one.stateroot).cmp(&(other.role, &other.id, &other.stateroot))
+    });
     Ok(host)
 }
 
-fn staged(system: &Root) -> (Option<RootId>, Option<String>) {
-    let found = ostree::staged(system).and_then(|id| match id {
-        Some(id) => Ok(Some(id)),
-        None => composefs::staged(system),
+fn staged(system: &Root) -> (Option<Named>, Option<String>) {
+    let found = ostree::staged(system).and_then(|named| match named {
+        Some(named) => Ok(Some(named)),
+        None => Ok(composefs::staged(system)?.map(Named::anywhere)),
     });
     match found {
-        Ok(id) => (id, None),
+        Ok(named) => (named, None),
         Err(error) => (None, Some(format!("{error:#}"))),
     }
 }
@@ -146,9 +161,10 @@ fn staged(system: &Root) -> (Option<RootId>, Option<String>) {
 /// Before the booted root in the order of boot entries: it comes next; behind it: it can be rolled
 /// back to. Without entries (bootc's composefs backend may boot unified kernel images, which have
 /// none) the only other root is what a rollback boots.
-fn of_order(id: &RootId, booted: Option<&RootId>, order: &[RootId], all: usize) -> Role {
-    let at = |id: &RootId| order.iter().position(|known| known == id);
-    match (at(id), booted.and_then(at)) {
+fn of_order(root: &Deployment, booted: Option<&Named>, order: &[Named], all: usize) -> Role {
+    let at = |is: &dyn Fn(&Named) -> bool| order.iter().position(is);
+    let current = |booted: &Named| at(&|known| booted.is(&known.id, known.stateroot.as_deref()));
+    match (at(&|known| root.is(known)), booted.and_then(current)) {
         (Some(0), Some(current)) if current > 0 => Role::Pending,
         (Some(_), Some(_)) => Role::Rollback,
         (None, None) if order.is_empty() && booted.is_some() && all == 2 => Role::Rollback,

@@ -26,21 +26,30 @@ pub fn id(letter: &str) -> String {
 
 /// What ostree writes when a root is staged: a GVariant `a{sv}` with `target`.
 pub fn staged_file(id: &str) -> Vec<u8> {
+    staged_file_in("lab", id)
+}
+
+/// The same for a root in that stateroot.
+pub fn staged_file_in(stateroot: &str, id: &str) -> Vec<u8> {
     let variant = |value: &[u8], kind: &str| [value, b"\0", kind.as_bytes()].concat();
-    let entry = |key: &str, value: &[u8]| {
-        let mut entry = [key.as_bytes(), b"\0"].concat();
-        let end = entry.len() as u8;
-        entry.resize(entry.len().next_multiple_of(8), 0);
-        entry.extend(value);
-        entry.push(end);
-        entry
+    // Each offset has one byte: all of it is shorter than 256.
+    let dictionary = |entries: &[(&str, Vec<u8>)]| {
+        let (mut out, mut ends) = (Vec::new(), Vec::new());
+        for (key, value) in entries {
+            out.resize(out.len().next_multiple_of(8), 0);
+            let mut entry = [key.as_bytes(), b"\0"].concat();
+            let end = u8::try_from(entry.len()).unwrap();
+            entry.resize(entry.len().next_multiple_of(8), 0);
+            entry.extend(value);
+            entry.push(end);
+            out.extend(entry);
+            ends.push(u8::try_from(out.len()).unwrap());
+        }
+        [out, ends].concat()
     };
-    let array = |entry: Vec<u8>| {
-        let end = entry.len() as u8;
-        [entry, vec![end]].concat()
-    };
-    let name = variant(&[id.as_bytes(), b"\0"].concat(), "s");
-    array(entry("target", &variant(&array(entry("name", &name)), "a{sv}")))
+    let text = |text: &str| variant(&[text.as_bytes(), b"\0"].concat(), "s");
+    let target = dictionary(&[("name", text(id)), ("osname", text(stateroot))]);
+    dictionary(&[("target", variant(&target, "a{sv}"))])
 }
 
 impl Machine {
@@ -66,11 +75,19 @@ impl Machine {
     }
 
     pub fn files(&self, letter: &str) -> PathBuf {
-        self.top().join(format!("sysroot/ostree/deploy/lab/deploy/{}", id(letter)))
+        self.files_in("lab", letter)
+    }
+
+    pub fn files_in(&self, stateroot: &str, letter: &str) -> PathBuf {
+        self.top().join(format!("sysroot/ostree/deploy/{stateroot}/deploy/{}", id(letter)))
     }
 
     pub fn deploy(&self, letter: &str, images: &[(&str, &str)]) {
-        let files = self.files(letter);
+        self.deploy_in("lab", letter, images);
+    }
+
+    pub fn deploy_in(&self, stateroot: &str, letter: &str, images: &[(&str, &str)]) {
+        let files = self.files_in(stateroot, letter);
         let (quadlets, links) = (
             files.join("usr/share/containers/systemd"),
             files.join("usr/lib/bootc/bound-images.d"),
@@ -99,8 +116,12 @@ impl Machine {
     }
 
     pub fn stage_root(&self, letter: &str) {
+        self.stage_root_in("lab", letter);
+    }
+
+    pub fn stage_root_in(&self, stateroot: &str, letter: &str) {
         let path = self.top().join("run/ostree/staged-deployment");
-        fs::write(path, staged_file(&id(letter))).unwrap();
+        fs::write(path, staged_file_in(stateroot, &id(letter))).unwrap();
     }
 
     pub fn unstage(&self) {

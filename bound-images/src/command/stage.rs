@@ -80,15 +80,16 @@ impl Run<'_> {
                 render::failed(&why, self.style);
                 return Ok(Exit::CouldNotLook);
             }
-            let Some(id) = host.staged.clone() else { return self.wanted().await };
-            let result = match host.find(&id) {
+            let Some(staged) = host.staged.clone() else { return self.wanted().await };
+            let result = match host.with(Role::Staged) {
                 Some(deployment) => self.deployment(deployment).await,
                 None => {
-                    Err(anyhow::anyhow!("{} is staged, but its files are not there", id.short()))
+                    let short = staged.id.short();
+                    Err(anyhow::anyhow!("{short} is staged, but its files are not there"))
                 }
             };
             // A root that was staged again took the files of this one away.
-            if self.machine.roots()?.staged.as_ref() == Some(&id) {
+            if self.machine.roots()?.staged == Some(staged) {
                 return result;
             }
             render::note("another root was staged meanwhile; starting over");

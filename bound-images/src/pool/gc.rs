@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use binding::Root;
-use host::{Host, Linked, Pool, RootId, StoreName};
+use host::{Host, Linked, Pool, Role, RootId, StoreName};
 use serde::{Deserialize, Serialize};
 
 use super::{NEW, REMOVING, Writer, wanted};
@@ -159,11 +159,17 @@ pub fn gather(system: &Root, pool: &Pool, host: &Host, now: SystemTime) -> anyho
         .or_else(|_| std::fs::read_to_string("/proc/self/mountinfo"))
         .context("cannot read /proc/self/mountinfo")?;
     let mut facts = Facts {
-        roots: host.roots.iter().map(|root| root.id.clone()).chain(host.staged.clone()).collect(),
+        roots: host
+            .roots
+            .iter()
+            .map(|root| &root.id)
+            .chain(host.staged.as_ref().map(|staged| &staged.id))
+            .cloned()
+            .collect(),
         // Whoever does not see the root that runs does not see what else there is.
         uncertain: host.staged_fault.is_some()
             || host.roots.is_empty()
-            || host.booted.as_ref().is_some_and(|id| host.find(id).is_none()),
+            || host.booted.is_some() && host.with(Role::Booted).is_none(),
         ..Facts::default()
     };
     for (root, linked) in pool.links(system)? {
