@@ -81,15 +81,11 @@ impl Writer {
     /// [`Unavailable`].
     pub fn open(directory: &Path) -> Result<Self, Unavailable> {
         make(directory, 0o700)?;
-        let metadata = fs::symlink_metadata(directory)
-            .with_context(|| format!("cannot look at {}", directory.display()))?;
-        if !metadata.is_dir() || metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
-            let why =
-                format!("{} is not a directory that only root can write", directory.display());
-            return Err(Unavailable::Other(anyhow::anyhow!(why)));
-        }
+        require_own(directory)?;
         for name in ["stores", "roots", "wanted", "partial", "released"] {
-            make(&directory.join(name), 0o700)?;
+            let path = directory.join(name);
+            make(&path, 0o700)?;
+            require_own(&path)?;
         }
         let path = directory.join("lock");
         let lock = File::options()
@@ -118,6 +114,22 @@ impl Writer {
     #[must_use]
     pub fn partial(&self, root: &RootId) -> PathBuf {
         self.directory.join("partial").join(root.as_str())
+    }
+
+    /// Makes the directory where the store of a root is made, or finds it. What else has its name
+    /// there is removed: a symbolic link would lead all that is written somewhere else.
+    ///
+    /// # Errors
+    /// When the disk is at fault.
+    pub fn make_partial(&self, root: &RootId) -> anyhow::Result<PathBuf> {
+        let path = self.partial(root);
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
+            log::warn!("{} is not a directory and is removed", path.display());
+            overlay_store::remove_tree(&path)?;
+        }
+        make(&path, 0o700)?;
+        require_own(&path)?;
+        Ok(path)
     }
 
     /// Where a published store is.
@@ -216,6 +228,16 @@ impl Writer {
                 .with_context(|| format!("cannot sync the directory of {}", path.display())),
         }
     }
+}
+
+/// Refuses what is not a directory of root's own, a symbolic link to one included.
+fn require_own(path: &Path) -> anyhow::Result<()> {
+    let metadata =
+        fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    if !metadata.is_dir() || metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
+        bail!("{} is not a directory that only root can write", path.display());
+    }
+    Ok(())
 }
 
 fn make(path: &Path, mode: u32) -> anyhow::Result<()> {

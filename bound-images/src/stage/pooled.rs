@@ -2,9 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::DirBuilder;
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,7 +101,16 @@ impl Pooled {
     }
 
     pub(super) fn unclaimed(&self) -> Option<Builder> {
-        Builder::existing(&self.partial(&self.id).join("store"))
+        Builder::existing(&self.unfinished(&self.id)?)
+    }
+
+    /// Where the store of a root is being made; none where a symbolic link leads elsewhere.
+    fn unfinished(&self, id: &RootId) -> Option<PathBuf> {
+        let partial = self.partial(id);
+        let store = partial.join("store");
+        let is_directory =
+            |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        (is_directory(&partial) && is_directory(&store)).then_some(store)
     }
 
     /// Locks the pool. None when another writer changed it since it was looked at, mostly while this
@@ -122,14 +128,7 @@ impl Pooled {
         if Seen::at(&self.directory, &self.link) != self.seen {
             return Ok(None);
         }
-        let directory = writer.partial(&self.id);
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                let error = anyhow::Error::from(error);
-                return Err(error.context(format!("cannot make {}", directory.display())).into());
-            }
-            _ => {}
-        }
+        let directory = writer.make_partial(&self.id)?;
         if self.wish != Wish::None {
             wanted::write(&writer, &self.id, &self.wanted)?;
         }
@@ -165,7 +164,7 @@ impl Pooled {
         });
         let partials = self.partials.iter().filter(|id| **id != self.id);
         let partials =
-            partials.map(|id| Neighbour::at(self.partial(id).join("store"), BTreeSet::new()));
+            partials.filter_map(|id| Some(Neighbour::at(self.unfinished(id)?, BTreeSet::new())));
         stores.chain(partials).collect()
     }
 
