@@ -316,6 +316,8 @@ fn damage_is_reported_kept_and_repaired_only_on_demand() {
         assert_eq!(verdict.code, Some(1), "{what}: {}", verdict.all());
         let names = |text: &str| text.contains(&file) || text.contains(&short(&file));
         assert!(names(&verdict.out), "{what}: {file} is not named: {}", verdict.all());
+        let commands = verdict.out.matches("`bound-images stage").count();
+        assert_eq!(commands, 1, "{what}: not one next step: {}", verdict.all());
         let value = world.run("verify", &["--format", "json"]).json().remove(0);
         assert_eq!(value["complete"], false, "{what}");
         let paths = value["problems"].as_array().unwrap().iter();

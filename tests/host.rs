@@ -325,15 +325,59 @@ fn damage_does_not_spread_to_the_next_root() {
     bytes.push(b'x');
     fs::write(&file, bytes).unwrap();
     host.run(&["verify"]).expect(0, &["is complete"]);
-    host.run(&["verify", "--deep"]).expect(1, &["one.container", "cannot be replayed"]);
+    let verified = host.run(&["verify", "--deep"]);
+    verified.expect(1, &["one.container", "diff/name: its size should be"]);
+    let fix = "bound-images stage --root aaaaaaaaaaaa.0 --repair";
+    assert_eq!(verified.out.matches("bound-images stage").count(), 1, "{}", verified.all());
+    verified.says(&[fix]);
     // It is known from now on, and the same images are not linked from there.
-    host.run(&["verify"]).expect(1, &["deep verification"]);
+    host.run(&["verify"]).expect(1, &["deep verification", fix]);
+    host.run(&["list"]).expect(1, &["damaged", "present"]);
+    assert_eq!(host.root("a")["state"], "incomplete");
+    host.deploy("c", &[("one", ONE), ("two", TWO)]);
+    host.stage_root("c");
+    symlink(host.link("a").unwrap(), host.pool().join("roots").join(id("c"))).unwrap();
+    host.run(&["gate"]).expect(1, &["held back", "deep verification"]);
+    fs::remove_file(host.pool().join("roots").join(id("c"))).unwrap();
     host.deploy("b", &[("one", ONE), ("two", TWO)]);
     host.stage_root("b");
     host.stage(&[]).expect(0, &["Staged 2 images"]);
     assert_ne!(host.link("a"), host.link("b"));
     host.run(&["verify", "--deep", "--root", "staged"]).expect(0, &["every file"]);
     host.run(&["gate"]).expect(0, &["complete"]);
+    // What is repaired is as good as new.
+    host.stage(&["--root", "booted"]).expect(0, &["Linked"]);
+    host.run(&["list"]).expect(0, &["present"]);
+    assert_eq!(host.root("a")["state"], "complete");
+}
+
+/// Nobody verified before: the repair itself finds what is wrong, and where else it is wrong.
+#[test]
+fn a_repair_takes_nothing_from_stores_that_share_the_damage() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.stage(&["--root", "booted"]).expect(0, &["Staged 2 images"]);
+    host.deploy("b", &[("one", ONE), ("new", NEW)]);
+    host.stage_root("b");
+    host.stage(&[]).expect(0, &["Staged 2 images"]);
+    let store = host.pool().join("roots").join(host.link("a").unwrap());
+    let shared = fs::read_dir(store.join("overlay"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("diff/name"))
+        .find(|path| fs::metadata(path).is_ok_and(|metadata| metadata.nlink() > 1))
+        .unwrap();
+    fs::write(&shared, "planted").unwrap();
+    let repaired = host.stage(&["--root", "booted", "--repair"]);
+    repaired.expect(0, &["reading every file of 3 layers", "[3/3] read layer", "Staged 2 images"]);
+    host.run(&["verify", "--deep", "--root", "booted"]).expect(0, &["every file"]);
+    host.run(&["list", "--root", "staged"]).expect(1, &["damaged", "present"]);
+    host.run(&["gate"]).expect(1, &["deep verification"]);
+    let events = host.stage(&["--root", "staged", "--repair", "--format", "json"]).json();
+    let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    assert_eq!((named("reading"), named("read")), (1, 3));
+    host.run(&["gate"]).expect(0, &["is complete"]);
 }
 
 #[test]
@@ -430,9 +474,24 @@ fn a_store_inside_of_a_root_stays_there() {
         .map(|entry| entry.unwrap().path().join("diff/name"))
         .find(|path| path.is_file())
         .unwrap();
+    let (content, time) =
+        (fs::read(&layer).unwrap(), fs::metadata(&layer).unwrap().modified().unwrap());
     fs::write(&layer, "planted").unwrap();
     host.stage_root("b");
     host.stage(&[]).expect(0, &["Nothing to do"]);
+    host.run(&["gate"]).expect(0, &["complete"]);
+    // What a deep look found in it is remembered, until it is put right there.
+    let words = ["verify", "--deep", "--root", "staged"];
+    host.run(&words).expect(1, &["diff/name", "cannot be mended here"]);
+    host.run(&["verify", "--root", "staged"]).expect(1, &["deep verification"]);
+    host.run(&["list", "--root", "staged"]).expect(1, &["damaged"]);
+    host.run(&["gate"]).expect(1, &["held back", "deep verification"]);
+    host.stage(&[]).expect(1, &["that is damaged", "build the image anew"]);
+    host.run(&["verify", "--deep", "--root", "booted"]).expect(1, &["no store"]);
+    host.run(&["gate"]).expect(1, &["deep verification"]);
+    fs::write(&layer, content).unwrap();
+    fs::File::open(&layer).unwrap().set_modified(time).unwrap();
+    host.run(&words).expect(0, &["every file"]);
     host.run(&["gate"]).expect(0, &["complete"]);
     // One more binding, and the store does not fit its root: nobody here can mend that.
     let quadlets = host.files("b").join("usr/share/containers/systemd");

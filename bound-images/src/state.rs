@@ -10,7 +10,7 @@ use binding::{
 };
 use host::{Deployment, Linked, Role, RootId, StoreName};
 use oci_digest::Digest;
-use overlay_store::{Damage, Occupant, Store};
+use overlay_store::{Damage, Occupant, Store, Watch};
 
 use crate::machine::{Machine, Target};
 use crate::pool::damaged::Damaged;
@@ -18,6 +18,9 @@ use crate::shadow::{self, Shadow};
 
 /// The largest record that is read, in bytes.
 const MAX_RECORD: u64 = binding::record::MAX_RECORD as u64;
+
+/// What is said of a layer that was found damaged once.
+const REMEMBERED: &str = "a deep verification found it damaged";
 
 /// A root, looked at.
 #[derive(Debug)]
@@ -115,8 +118,12 @@ pub fn look_at(machine: &Machine, deployment: &Deployment) -> anyhow::Result<Sta
     let path = machine.files(deployment)?;
     let mut state = look(&path)?;
     state.id = Some(deployment.id.clone());
-    if matches!(state.store, StoreState::Absent) {
-        state.store = in_pool(machine, &deployment.id, &state.bindings, &state.host)?;
+    match &mut state.store {
+        StoreState::Absent => {
+            state.store = in_pool(machine, &deployment.id, &state.bindings, &state.host)?;
+        }
+        StoreState::Ours(held) => held.recall(machine, deployment.id.as_str())?,
+        StoreState::Foreign(_) => {}
     }
     if deployment.role == Role::Booted {
         state.shadows = shadow::look(machine, &state);
@@ -164,17 +171,11 @@ fn in_pool(
     let directory = machine.system.path().join(&path);
     let mut store = look_at_store(&machine.system, &path, Some(directory), bindings, host)?;
     if let StoreState::Ours(held) = &mut store {
-        let damaged = Damaged::read(&machine.pool_directory())?;
-        held.damage.extend(damaged.of(&name.to_string()).map(|layer| Damage {
-            subject: layer.to_owned(),
-            path: format!("overlay/{layer}/diff"),
-            why: "a deep verification found it damaged".to_owned(),
-        }));
         if held.record.store_id() != name.id && held.damage.is_empty() {
             let why = format!("its store id is {}, not that of {name}", held.record.store_id());
             held.damage.push(record_fault(why));
         }
-        held.damage.sort();
+        held.recall(machine, &name.to_string())?;
         held.name = Some(name);
     }
     Ok(store)
@@ -398,13 +399,34 @@ impl Held {
         })
     }
 
-    /// Reads every file of every layer and adds what is wrong to what a quick check found.
+    /// Adds what a deep verification found before; `name`: what the pool calls the store.
+    fn recall(&mut self, machine: &Machine, name: &str) -> anyhow::Result<()> {
+        let damaged = Damaged::read(&machine.pool_directory())?;
+        self.damage.extend(damaged.of(name).map(|layer| Damage {
+            subject: layer.to_owned(),
+            path: format!("overlay/{layer}/diff"),
+            why: REMEMBERED.to_owned(),
+        }));
+        self.damage.sort();
+        Ok(())
+    }
+
+    /// Whether its record cannot be read: nothing else that it seems to say counts.
+    #[must_use]
+    pub fn has_no_record(&self) -> bool {
+        let is_fault = |damage: &Damage| damage.subject.is_empty() && damage.path == RECORD_FILE;
+        self.record.bindings.is_empty() && self.damage.iter().any(is_fault)
+    }
+
+    /// Reads every file of every layer and adds what is wrong to what a quick check found; `watch` is
+    /// told how far it has come. What an earlier one found counts no more.
     ///
     /// # Errors
     /// When the store cannot be looked at.
-    pub fn look_deep(&mut self) -> anyhow::Result<()> {
+    pub fn look_deep(&mut self, watch: &Watch<'_>) -> anyhow::Result<()> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        self.damage.extend(overlay_store::check_deep(&self.store, threads)?);
+        self.damage.retain(|damage| damage.why != REMEMBERED);
+        self.damage.extend(overlay_store::check_deep_watched(&self.store, threads, watch)?);
         self.damage.sort();
         self.damage.dedup();
         Ok(())

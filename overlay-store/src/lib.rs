@@ -40,7 +40,7 @@ mod unpack;
 pub use budget::Budget;
 pub use build::{Builder, Image};
 pub use check::{Damage, check};
-pub use deep::check_deep;
+pub use deep::{Watch, check_deep, check_deep_watched};
 pub use error::{Error, Expected, Result};
 pub use files::remove_tree;
 pub use foreign::{Foreign, ForeignLayer};

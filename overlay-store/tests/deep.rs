@@ -12,8 +12,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use overlay_store::{Damage, Store, check, check_deep};
+use overlay_store::{Damage, LayerEntry, Store, Watch, check, check_deep, check_deep_watched};
 use support::{Header, Place, Tar, skip_without_root};
 
 fn layer() -> Vec<u8> {
@@ -91,10 +93,10 @@ fn every_change_is_found_and_named() {
             fs::remove_file(diff.join("gone")).unwrap();
             fs::write(diff.join("gone"), b"").unwrap();
         }),
-        ("", "etc/passwd: its content was changed", |diff| {
+        ("diff/etc/passwd", "its content was changed", |diff| {
             fs::write(diff.join("etc/passwd"), b"root:y:0:0").unwrap()
         }),
-        ("", "etc/passwd: its size should be 10 bytes", |diff| {
+        ("diff/etc/passwd", "its size should be 10 bytes", |diff| {
             fs::write(diff.join("etc/passwd"), b"root").unwrap()
         }),
         ("diff/etc/empty", "has other content", |diff| {
@@ -153,6 +155,85 @@ fn every_change_is_found_and_named() {
             found.iter().any(|damage| damage.path.contains(path) && damage.why.contains(wanted));
         assert!(named, "{path} {wanted}: {found:?}");
     }
+}
+
+/// One changed file hides no other: not those behind it in the stream, whatever became of it.
+#[test]
+fn all_changes_of_a_layer_are_found_at_once() {
+    if skip_without_root() {
+        return;
+    }
+    let first: &[(&str, fn(&Path))] = &[
+        ("its content was changed", |file| fs::write(file, b"root:y:0:0").unwrap()),
+        ("its size should be 10 bytes", |file| fs::write(file, b"root").unwrap()),
+        ("its size should be 10 bytes", |file| fs::write(file, [b'x'; 300_000]).unwrap()),
+        ("is missing", |file| fs::remove_file(file).unwrap()),
+        ("is a directory, should be Regular", |file| {
+            fs::remove_file(file).unwrap();
+            fs::create_dir(file).unwrap();
+        }),
+        ("is a symbolic link, should be Regular", |file| {
+            fs::remove_file(file).unwrap();
+            symlink("/etc/passwd", file).unwrap();
+        }),
+    ];
+    for (wanted, harm) in first {
+        let found = damage(|diff| {
+            harm(&diff.join("etc/passwd"));
+            fs::write(diff.join("future"), b"FAR").unwrap();
+            fs::write(diff.join("sparse"), b"").unwrap();
+            fs::write(diff.join("new"), b"").unwrap();
+        });
+        let is_told = |path: &str, why: &str| {
+            found.iter().any(|damage| damage.path.ends_with(path) && damage.why.contains(why))
+        };
+        assert!(is_told("diff/etc/passwd", wanted), "{wanted}: {found:?}");
+        assert!(is_told("diff/future", "its content was changed"), "{wanted}: {found:?}");
+        assert!(is_told("diff/sparse", "has other content"), "{wanted}: {found:?}");
+        assert!(is_told("diff/new", "is not in the layer"), "{wanted}: {found:?}");
+        assert!(!found.iter().any(|damage| damage.why.contains("tar stream")), "{found:?}");
+    }
+}
+
+#[test]
+fn what_is_told_of_a_layer_has_an_end() {
+    if skip_without_root() {
+        return;
+    }
+    let place = Place::new();
+    let names: Vec<String> = (0..1500).map(|number| format!("file-{number:04}")).collect();
+    let tar = names.iter().fold(Tar::default(), |tar, name| tar.file(name, b"content")).end();
+    let store = support::store_of(&place.path(), &[&tar]).unwrap();
+    let diff = store.directory.join("overlay").join(&store.layers[0].id).join("diff");
+    for name in &names {
+        // Nothing but the content is another one.
+        let time = fs::metadata(diff.join(name)).unwrap().modified().unwrap();
+        fs::write(diff.join(name), b"CONTENT").unwrap();
+        fs::File::open(diff.join(name)).unwrap().set_modified(time).unwrap();
+    }
+    let found = check_deep(&store, 1).unwrap();
+    assert_eq!(found.len(), 101, "{found:?}");
+    assert!(found.iter().any(|damage| damage.why == "and 1400 more differences"), "{found:?}");
+}
+
+#[test]
+fn how_far_a_check_has_come_is_told() {
+    if skip_without_root() {
+        return;
+    }
+    let place = Place::new();
+    let store = support::store_of(&place.path(), &[&layer(), b"".as_slice()]).unwrap();
+    let (bytes, seen) = (Arc::new(AtomicU64::new(0)), Mutex::new(Vec::new()));
+    let told = |layer: &LayerEntry| seen.lock().unwrap().push(layer.id.clone());
+    let watch = Watch { bytes: Arc::clone(&bytes), layer: &told };
+    assert_eq!(check_deep_watched(&store, 2, &watch).unwrap(), []);
+    let all: u64 = store.layers.iter().map(|layer| layer.size.unwrap()).sum();
+    assert_eq!(bytes.load(Ordering::Relaxed), all);
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort();
+    let mut wanted: Vec<String> = store.layers.iter().map(|layer| layer.id.clone()).collect();
+    wanted.sort();
+    assert_eq!(seen, wanted);
 }
 
 #[test]

@@ -115,6 +115,8 @@ struct Progress {
     bytes: u64,
     meter: Option<Meter>,
     seen: Reading,
+    /// Layers are being fetched, and not read.
+    fetches: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -132,20 +134,29 @@ impl Progress {
         match event {
             Event::Finding(_) | Event::Resolved { .. } | Event::Unavailable { .. } => {
                 self.what = "Asking registries";
+                (self.layers, self.meter) = (None, None);
             }
             Event::Planned(plan) => {
                 self.what = "Fetching images";
                 self.bytes = plan.bytes_to_fetch();
                 self.layers = Some((0, plan.to_fetch().count() + plan.to_copy().count()));
             }
+            Event::Reading { meter, layers, bytes } => {
+                self.what = "Reading the store";
+                (self.layers, self.bytes) = (Some((0, *layers)), *bytes);
+                self.meter = Some((*meter).clone());
+                self.seen = meter.read();
+            }
+            Event::Read { done, of, .. } => self.layers = Some((*done, *of)),
             Event::Fetching(meter) => {
+                self.fetches = true;
                 self.meter = Some((*meter).clone());
                 self.seen = meter.read();
             }
             Event::Layer { done, of, .. } => self.layers = Some((*done, *of)),
             Event::Publishing => {
                 self.what = "Publishing";
-                (self.layers, self.meter) = (None, None);
+                (self.layers, self.meter, self.fetches) = (None, None, false);
             }
         }
     }
@@ -154,7 +165,7 @@ impl Progress {
         let reading = self.meter.as_ref().map_or(self.seen, Meter::read);
         let moved = self.happened || reading != self.seen;
         (self.happened, self.seen) = (false, reading);
-        Report { moved, fetches: self.meter.is_some(), line: self.line() }
+        Report { moved, fetches: self.fetches, line: self.line() }
     }
 
     fn line(&self) -> String {
@@ -200,6 +211,22 @@ mod tests {
         let wanted = Report { moved: true, fetches: false, line: "Publishing".to_owned() };
         assert_eq!(progress.report(), wanted);
         assert!(!progress.report().moved);
+    }
+
+    /// Reading a store for its repair is told like fetching, but the machine may fall asleep.
+    #[test]
+    fn what_is_read_moves_too() {
+        let meter = Meter::alone();
+        let mut progress = Progress::default();
+        progress.see(&Event::Reading { meter: &meter, layers: 2, bytes: 5000 });
+        let line = "Reading the store: 0 of 2 layers done, 0 B of 5.0 kB".to_owned();
+        assert_eq!(progress.report(), Report { moved: true, fetches: false, line });
+        assert!(!progress.report().moved);
+        meter.counter().fetch_add(1200, Ordering::Relaxed);
+        let report = progress.report();
+        assert!(report.moved && report.line.ends_with("1.2 kB of 5.0 kB"), "{report:?}");
+        progress.see(&Event::Read { id: "a", size: 1200, done: 1, of: 2 });
+        assert!(progress.report().line.contains("1 of 2 layers done"));
     }
 
     /// systemd hears of bytes between the events, and nothing when none come.

@@ -1,6 +1,7 @@
 //! One file per command: gather, decide, act, report.
 
 mod beside;
+mod damage;
 pub mod gate;
 pub mod gc;
 mod late;

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use host::{Deployment, Role};
 
 use super::beside::Beside;
-use super::{Exit, Outside};
+use super::{Exit, Outside, damage};
 use crate::machine::{Machine, Target};
 use crate::pool::wanted;
 use crate::render::{self, Style};
@@ -142,17 +142,21 @@ impl Run<'_> {
     }
 
     pub(super) async fn stage(&self, mut state: State, site: Site<'_>) -> anyhow::Result<Exit> {
+        let beside = self.beside(matches!(site, Site::Pool { .. }));
+        let observer = beside.observer(self.style);
         if self.settings.repair
             && let StoreState::Ours(held) = &mut state.store
         {
-            held.look_deep()?;
+            stage::read_all(held, &observer)?;
+            // The same files, by hard links, must not come back from another root's store.
+            if !self.settings.dry_run {
+                damage::remember(self.machine, &state).await;
+            }
         }
         let source = match self.open() {
             Ok(source) => Arc::new(source),
             Err(error) => return Ok(self.source_failed(&error)),
         };
-        let beside = self.beside(matches!(site, Site::Pool { .. }));
-        let observer = beside.observer(self.style);
         match stage::stage(&self.settings, &state, site, source, &observer).await {
             Ok(outcome) => {
                 render::stage(&outcome, self.style).context("cannot write the result")?;

@@ -1,21 +1,19 @@
 //! `bound-images verify`: quick, without reading the files in layers, or deep.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
 use binding::{Finding, Mismatch};
 use host::{Role, RootId};
+use overlay_store::Watch;
 use serde::Serialize;
 
-use super::Exit;
+use super::{Exit, damage};
 use crate::cli;
 use crate::finalize;
 use crate::machine::{Machine, Target};
-use crate::pool::damaged::Damaged;
 use crate::pool::released::Release;
-use crate::pool::{Unavailable, Writer};
 use crate::render::{self, Style};
 use crate::shadow::Shadow;
 use crate::source::registry::{Registry, RegistryOptions};
@@ -61,6 +59,8 @@ pub struct Verdict {
     pub bindings: usize,
     /// Whether the store itself is damaged.
     pub damaged: bool,
+    /// Whether the store came inside of a root of this host, and cannot be mended there.
+    pub embedded: bool,
     /// What is wrong with the store.
     pub problems: Vec<Problem>,
     /// What is wrong with the bindings.
@@ -107,12 +107,8 @@ pub(crate) async fn run(
     if typed.deep
         && let StoreState::Ours(held) = &mut state.store
     {
-        held.look_deep()?;
-        if held.name.is_some()
-            && let Err(error) = remember_damage(machine, held)
-        {
-            log::warn!("other roots may take over the damage: {error:#}");
-        }
+        held.look_deep(&Watch::default())?;
+        damage::remember(machine, &state).await;
     }
     let verdict = judge(&state, typed.deep);
     if style.format == cli::Format::Table {
@@ -158,35 +154,6 @@ fn health(machine: &Machine, verdict: &Verdict) -> anyhow::Result<Exit> {
     Ok(Exit::Findings)
 }
 
-/// Writes down which layers are damaged, so that no other root takes them over.
-fn remember_damage(machine: &Machine, held: &state::Held) -> anyhow::Result<()> {
-    let known: BTreeSet<&str> = held.store.layers.iter().map(|layer| layer.id.as_str()).collect();
-    let subjects = held.damage.iter().map(|damage| damage.subject.as_str());
-    let found: BTreeSet<String> =
-        subjects.filter(|subject| known.contains(subject)).map(str::to_owned).collect();
-    let directory = machine.pool_directory();
-    let mut damaged = Damaged::read(&directory)?;
-    if found.is_empty() {
-        return Ok(());
-    }
-    let mut stores = BTreeMap::new();
-    for name in machine.pool.stores(&machine.system)? {
-        let store = overlay_store::Store::open(&directory.join("stores").join(name.to_string()));
-        let layers = store.map(|store| store.layers).unwrap_or_default();
-        stores.insert(name.to_string(), layers.into_iter().map(|layer| layer.id).collect());
-    }
-    if !damaged.add(&found, &stores) {
-        return Ok(());
-    }
-    match Writer::open(&directory) {
-        Ok(writer) => damaged.write(&writer),
-        Err(Unavailable::Busy(lock)) => {
-            anyhow::bail!("a stage is running ({} is locked); verify again", lock.display())
-        }
-        Err(Unavailable::Other(error)) => Err(error),
-    }
-}
-
 /// What keeps a root from being complete, one sentence each. Pure.
 #[must_use]
 pub fn reasons(state: &State) -> Vec<String> {
@@ -225,15 +192,17 @@ pub fn judge(state: &State, deep: bool) -> Verdict {
                 let subject = Some(subject.as_str()).filter(|subject| !subject.is_empty());
                 problems.push(problem(subject, Some(&damage.path), damage.why.clone(), false));
             }
-            for mismatch in &held.mismatches {
+            // Of a damaged store the last line says what to do: one next step, and not two.
+            let fix = if held.damage.is_empty() { format!("; {fix}") } else { String::new() };
+            for mismatch in held.mismatches.iter().filter(|_| !held.has_no_record()) {
                 let optional = is_optional(state, mismatch);
-                problems.push(problem(None, None, format!("{mismatch}; {fix}"), optional));
+                problems.push(problem(None, None, format!("{mismatch}{fix}"), optional));
             }
             for binding in &state.bindings.bindings {
                 let absent =
                     held.recorded(binding, &state.host).is_some_and(|record| !record.present);
                 if absent {
-                    let why = format!("{} is missing; {fix}", binding.reference);
+                    let why = format!("{} is missing{fix}", binding.reference);
                     problems.push(problem(Some(&binding.name), None, why, !binding.required));
                 }
             }
@@ -257,6 +226,8 @@ pub fn judge(state: &State, deep: bool) -> Verdict {
     }
     problems.dedup();
     let damaged = matches!(&state.store, StoreState::Ours(held) if !held.damage.is_empty());
+    let embedded =
+        state.id.is_some() && matches!(&state.store, StoreState::Ours(held) if held.name.is_none());
     Verdict {
         root: state.root.clone(),
         id: state.id.clone(),
@@ -264,6 +235,7 @@ pub fn judge(state: &State, deep: bool) -> Verdict {
         store_id,
         bindings: state.bindings.bindings.len(),
         damaged,
+        embedded,
         problems,
         findings: state.bindings.findings.clone(),
         shadowed: state.shadows.clone(),

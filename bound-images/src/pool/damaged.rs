@@ -1,4 +1,5 @@
-//! Layers that a deep verification found damaged, and the stores that have them so.
+//! Layers that a deep verification found damaged, and the stores that have them so: those of the
+//! pool by their names, one inside of a root by the id of the root.
 //!
 //! The files of a layer are hard links: what is wrong in one store is wrong in all that had the
 //! layer at that time, and must not get into new ones. A store that is published later has a
@@ -50,15 +51,20 @@ impl Damaged {
         layers.map(|(layer, _)| layer.as_str())
     }
 
-    /// Adds layers that are damaged in those of `stores` that have them (store → its layers), and
-    /// forgets stores that are not there any more. Whether anything changed.
-    pub fn add(
+    /// Takes in what was `found` when all of the store `own` was read: those layers are damaged in
+    /// all of `stores` that have them (store → its layers), and all others of `own` are sound. Forgets
+    /// stores that are not there any more. Whether anything changed.
+    pub fn learn(
         &mut self,
+        own: &str,
         found: &BTreeSet<String>,
         stores: &BTreeMap<String, BTreeSet<String>>,
     ) -> bool {
         let before = self.clone();
         self.schema = 1;
+        for (_, known) in self.layers.iter_mut().filter(|(layer, _)| !found.contains(*layer)) {
+            known.remove(own);
+        }
         for layer in found {
             let having = stores.iter().filter(|(_, layers)| layers.contains(layer));
             let having = having.map(|(store, _)| store.clone());
@@ -90,13 +96,16 @@ mod tests {
         let mut stores: BTreeMap<String, BTreeSet<String>> =
             [("s.0".to_owned(), set(&["a", "b"])), ("t.0".to_owned(), set(&["b"]))].into();
         let mut damaged = Damaged::default();
-        assert!(damaged.add(&set(&["b"]), &stores));
+        assert!(damaged.learn("s.0", &set(&["b"]), &stores));
         assert!(damaged.has("b", "s.0") && damaged.has("b", "t.0") && !damaged.has("a", "s.0"));
         // A repaired store is another one.
         stores.insert("s.1".to_owned(), set(&["a", "b"]));
         stores.remove("s.0");
-        assert!(damaged.add(&BTreeSet::new(), &stores));
+        assert!(damaged.learn("s.1", &BTreeSet::new(), &stores));
         assert!(!damaged.has("b", "s.1") && !damaged.has("b", "s.0") && damaged.has("b", "t.0"));
         assert_eq!(damaged.of("t.0").collect::<Vec<_>>(), ["b"]);
+        // Whoever read all of it knows better than what is written down.
+        assert!(damaged.learn("t.0", &BTreeSet::new(), &stores));
+        assert_eq!(damaged.of("t.0").count(), 0);
     }
 }

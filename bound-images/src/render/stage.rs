@@ -34,6 +34,13 @@ pub fn progress(event: &Event<'_>, style: Style) {
         return;
     }
     match event {
+        Event::Reading { layers, bytes: all, .. } => {
+            note(&format!("reading every file of {} ({})", count(*layers, "layer"), bytes(*all)));
+        }
+        Event::Read { id, size, done, of } => {
+            let id: String = id.chars().take(12).collect();
+            note(&format!("[{done}/{of}] read layer {id} ({})", bytes(*size)));
+        }
         Event::Finding(problem) => finding(problem, style),
         Event::Resolved { binding, reference, digest } if !reference.contains('@') => {
             note(&format!("{binding}: {reference} is {digest}"));
@@ -55,6 +62,12 @@ pub fn progress(event: &Event<'_>, style: Style) {
 
 fn event_json(event: &Event<'_>) -> Option<serde_json::Value> {
     Some(match event {
+        Event::Reading { layers, bytes, .. } => {
+            json!({"schema": SCHEMA, "event": "reading", "layers": layers, "bytes": bytes})
+        }
+        Event::Read { id, size, done, of } => {
+            json!({"schema": SCHEMA, "event": "read", "id": id, "size": size, "done": done, "of": of})
+        }
         Event::Finding(problem) => {
             json!({"schema": SCHEMA, "event": "finding", "finding": FindingJson::from(*problem)})
         }

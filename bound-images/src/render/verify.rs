@@ -60,10 +60,14 @@ fn text(verdict: &Verdict, color: bool) -> String {
             let count = verdict.problems.iter().filter(|problem| !problem.optional).count();
             let errors = verdict.findings.iter().filter(|finding| finding.is_error()).count();
             let problems = super::count(count + errors, "problem");
-            let fix = if verdict.damaged {
-                format!("; mend the store with `bound-images stage --root {root} --repair`")
-            } else {
-                String::new()
+            let fix = match (verdict.damaged, verdict.embedded) {
+                (false, _) => String::new(),
+                (true, false) => {
+                    format!("; mend the store with `bound-images stage --root {root} --repair`")
+                }
+                (true, true) => "; the store came inside of the root and cannot be mended here: \
+                                 deploy an image with a sound one, or with none"
+                    .to_owned(),
             };
             (format!("{root} is not complete: {problems}{fix}"), "\x1b[31m")
         }

@@ -1,6 +1,6 @@
 //! What was looked at before another stage was waited for is looked at again.
 
-use super::{Site, StageError};
+use super::{Observer, Site, StageError, read_all};
 use crate::settings::StageSettings;
 use crate::state::{self, State, StoreState};
 
@@ -9,6 +9,7 @@ pub(super) fn look(
     settings: &StageSettings,
     state: &State,
     site: Site<'_>,
+    observer: &Observer,
 ) -> Result<State, StageError> {
     let (Site::Pool { machine, .. }, Some(id)) = (site, &state.id) else {
         return Ok(state::look(&state.root)?);
@@ -21,7 +22,7 @@ pub(super) fn look(
     if settings.repair
         && let StoreState::Ours(held) = &mut state.store
     {
-        held.look_deep()?;
+        read_all(held, observer)?;
     }
     Ok(state)
 }

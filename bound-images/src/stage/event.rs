@@ -8,6 +8,26 @@ use super::{Action, Meter, Plan};
 /// Something that happened.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// Every file of the store that is there is being read; this shows how far it has come.
+    Reading {
+        /// Counts the bytes.
+        meter: &'a Meter,
+        /// How many layers there are.
+        layers: usize,
+        /// Bytes of them all.
+        bytes: u64,
+    },
+    /// All files of a layer were read.
+    Read {
+        /// Its id in the store.
+        id: &'a str,
+        /// Bytes of its tar stream.
+        size: u64,
+        /// Layers done, this one included.
+        done: usize,
+        /// Layers in all.
+        of: usize,
+    },
     /// A problem that does not stop the stage.
     Finding(&'a Finding),
     /// A binding's reference resolved to this digest.

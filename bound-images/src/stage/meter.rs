@@ -15,7 +15,7 @@ pub struct Meter {
 /// What a [`Meter`] shows at one moment: another one means that something moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Bytes of blobs that came, those that came twice counted twice.
+    /// Bytes of blobs that came, those that came twice counted twice; or bytes that were read.
     pub received: u64,
     /// What is left of the disk, bytes and inodes: less, the more was unpacked.
     pub room: (u64, u64),
@@ -24,6 +24,11 @@ pub struct Reading {
 impl Meter {
     pub(crate) fn new(budget: &Budget) -> Self {
         Self { received: Arc::default(), budget: budget.clone() }
+    }
+
+    /// One for work that takes nothing of the disk.
+    pub(crate) fn alone() -> Self {
+        Self::new(&Budget::new(0, 0))
     }
 
     pub(crate) fn counter(&self) -> Arc<AtomicU64> {

@@ -15,6 +15,7 @@ mod neighbour;
 mod place;
 mod plan;
 mod pooled;
+mod reading;
 mod resolve;
 
 pub use error::StageError;
@@ -22,6 +23,7 @@ pub use event::{Event, Observer};
 pub use home::{Site, Wish};
 pub use meter::{Meter, Reading};
 pub use plan::{Action, LayerPlan, Plan};
+pub use reading::read_all;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -80,7 +82,7 @@ pub async fn stage(
         let state = again.as_ref().unwrap_or(state);
         match attempt(settings, state, site, Arc::clone(&source), observer).await? {
             Some(outcome) => return Ok(outcome),
-            None => again = Some(again::look(settings, state, site)?),
+            None => again = Some(again::look(settings, state, site, observer)?),
         }
     }
 }
@@ -120,9 +122,13 @@ async fn attempt(
     if let (Site::Pool { .. }, Some(held)) = (site, held)
         && held.name.is_none()
     {
+        let what = match held.damage.is_empty() {
+            true => "not what its files ask for",
+            false => "damaged",
+        };
         return Err(StageError::Refused(format!(
-            "the root has a store inside of it ({}) that is not what its files ask for, and that cannot be \
-             changed here; build the image anew, with the right store or with none",
+            "the root has a store inside of it ({}) that is {what}, and that cannot be changed here; \
+             build the image anew, with the right store or with none",
             state.root.join(binding::STORE_PATH).display()
         )));
     }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 
@@ -21,12 +22,44 @@ pub struct Replay<S> {
     /// Bytes given out so far.
     offset: u64,
     clones: Option<Arc<Clones>>,
+    faults: Option<Faults>,
+    count: Option<Arc<AtomicU64>>,
+}
+
+/// Files that are not what tar-split says.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Cleaned paths and what is wrong, in the order of the stream.
+    pub(crate) told: Vec<(Vec<u8>, String)>,
+    /// How many more there are that whoever compares the tree sees without us.
+    pub(crate) seen: usize,
+}
+
+impl Faults {
+    fn add(&mut self, path: &[u8], why: Option<String>) {
+        match why {
+            Some(why) => self.told.push((path.to_vec(), why)),
+            None => self.seen += 1,
+        }
+    }
 }
 
 enum Now {
     Nothing,
-    Segment { bytes: Vec<u8>, at: usize },
-    File { name: Vec<u8>, file: File, left: u64, size: u64, checksum: Checksum, crc: Option<u64> },
+    /// What is left of a file that is not what it should be.
+    Lost(u64),
+    Segment {
+        bytes: Vec<u8>,
+        at: usize,
+    },
+    File {
+        name: Vec<u8>,
+        file: File,
+        left: u64,
+        size: u64,
+        checksum: Checksum,
+        crc: Option<u64>,
+    },
 }
 
 impl<S: Read> Replay<S> {
@@ -39,7 +72,25 @@ impl<S: Read> Replay<S> {
             read: HashSet::new(),
             offset: 0,
             clones: None,
+            faults: None,
+            count: None,
         }
+    }
+
+    /// Does not end at a file that is not what it should be: it is kept for [`Self::into_faults`], and
+    /// zeros stand for what is lost, so that the rest of the stream is where it belongs.
+    pub(crate) fn tolerant(self) -> Self {
+        Self { faults: Some(Faults::default()), ..self }
+    }
+
+    /// What a tolerant one came across.
+    pub(crate) fn into_faults(self) -> Faults {
+        self.faults.unwrap_or_default()
+    }
+
+    /// Adds what it gives out to `count`, in bytes.
+    pub(crate) fn counting(self, count: Arc<AtomicU64>) -> Self {
+        Self { count: Some(count), ..self }
     }
 
     /// Clones large files before they are read, where the file system can.
@@ -61,11 +112,18 @@ impl<S: Read> Replay<S> {
             Some(Entry::File { size: 0, .. }) => Now::Nothing,
             Some(Entry::File { name, size, crc }) => {
                 let path = crate::unpack::clean(&name)?;
-                let file =
-                    open(&self.diff, &path).map_err(|error| fault(&name, &error.to_string()))?;
-                if !self.read.insert(path) {
+                if !self.read.insert(path.clone()) {
                     return Err(fault(&name, "tar-split speaks of it twice"));
                 }
+                let file = match (open(&self.diff, &path), &mut self.faults) {
+                    (Ok(file), _) => file,
+                    (Err(error), Some(faults)) => {
+                        faults.add(&path, (!is_seen(&error)).then(|| error.to_string()));
+                        self.now = Now::Lost(size);
+                        return Ok(true);
+                    }
+                    (Err(error), None) => return Err(fault(&name, &error.to_string())),
+                };
                 let clone =
                     self.clones.as_ref().and_then(|clones| clones.make(&file, self.offset, size));
                 let file = clone.unwrap_or(file);
@@ -74,6 +132,13 @@ impl<S: Read> Replay<S> {
         };
         Ok(true)
     }
+}
+
+/// Whether whoever compares the tree sees it: the file is not there, or is none.
+fn is_seen(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidData)
+        || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
 fn fault(name: &[u8], why: &str) -> io::Error {
@@ -86,33 +151,55 @@ impl<S: Read> Read for Replay<S> {
         if buffer.is_empty() {
             return Ok(0);
         }
+        let count = self.give(buffer)?;
+        self.offset += count as u64;
+        if let Some(counter) = &self.count {
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        Ok(count)
+    }
+}
+
+impl<S: Read> Replay<S> {
+    fn give(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match &mut self.now {
                 Now::Segment { bytes, at } if *at < bytes.len() => {
                     let mut rest = bytes.get(*at..).unwrap_or_default();
                     let count = rest.read(buffer)?;
                     *at += count;
-                    self.offset += count as u64;
+                    return Ok(count);
+                }
+                Now::Lost(left) if *left > 0 => {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                    buffer.get_mut(..count).unwrap_or_default().fill(0);
+                    *left -= count as u64;
                     return Ok(count);
                 }
                 Now::File { name, file, left, size, checksum, crc } => {
-                    let count =
-                        file.read(buffer).map_err(|error| fault(name, &error.to_string()))?;
-                    if count as u64 > *left || (count == 0 && *left > 0) {
-                        return Err(fault(name, &format!("its size should be {size} bytes")));
-                    }
-                    if count > 0 {
-                        checksum.update(buffer.get(..count).unwrap_or_default());
-                        *left -= count as u64;
-                        self.offset += count as u64;
-                        return Ok(count);
-                    }
-                    if Some(std::mem::take(checksum).finish()) != *crc {
-                        return Err(fault(name, "its content was changed"));
-                    }
-                    self.now = Now::Nothing;
+                    let wrong = match file.read(buffer) {
+                        Err(error) => error.to_string(),
+                        Ok(count) if count as u64 > *left || (count == 0 && *left > 0) => {
+                            format!("its size should be {size} bytes")
+                        }
+                        Ok(0) if Some(std::mem::take(checksum).finish()) != *crc => {
+                            "its content was changed".to_owned()
+                        }
+                        Ok(0) => {
+                            self.now = Now::Nothing;
+                            continue;
+                        }
+                        Ok(count) => {
+                            checksum.update(buffer.get(..count).unwrap_or_default());
+                            *left -= count as u64;
+                            return Ok(count);
+                        }
+                    };
+                    let Some(faults) = &mut self.faults else { return Err(fault(name, &wrong)) };
+                    faults.add(&crate::unpack::clean(name)?, Some(wrong));
+                    self.now = Now::Lost(*left);
                 }
-                Now::Segment { .. } | Now::Nothing => {
+                Now::Segment { .. } | Now::Lost(_) | Now::Nothing => {
                     if !self.next()? {
                         return Ok(0);
                     }
