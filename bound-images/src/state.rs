@@ -325,6 +325,8 @@ pub fn record_damage(record: &Record, store: &Store) -> Vec<Damage> {
             below = Some(&layer.id);
         }
     }
+    // A record may name a hundred thousand layers, and each finding is looked up in it.
+    overlay_store::limit_damage(&mut found);
     found
 }
 

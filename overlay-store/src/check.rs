@@ -22,6 +22,12 @@ const MAX_LOWER: u64 = 1 << 16;
 /// The most layers below one another: overlayfs mounts 500.
 const MAX_DEPTH: usize = 500;
 
+/// The most layers, and the most images, that a store is checked with: hosts have some hundred. Each
+/// costs ten looks at the disk, and the gate has to answer.
+const MAX_ENTRIES: usize = 10_000;
+/// The most things that are told: more of them say nothing new.
+const MAX_FOUND: usize = 1000;
+
 /// One thing that is wrong in a store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Damage {
@@ -39,20 +45,47 @@ impl fmt::Display for Damage {
     }
 }
 
+/// Takes away what is beyond the most that is told, and says so: of a store as a whole, since nothing
+/// is known of what was not told.
+pub fn limit_damage(found: &mut Vec<Damage>) {
+    if found.len() > MAX_FOUND {
+        found.truncate(MAX_FOUND);
+        found.push(and_more());
+    }
+}
+
+fn and_more() -> Damage {
+    let why = format!("more than {MAX_FOUND} things are wrong in it, and the rest is not told");
+    Damage { subject: String::new(), path: "overlay".to_owned(), why }
+}
+
 /// Checks lists, locks, links, markers, manifests and configs of `store`; no layer content is read.
 /// An empty answer means that all is well.
 ///
 /// # Errors
 /// When the store cannot be looked at (not when it is wrong).
 pub fn check(store: &Store) -> Result<Vec<Damage>> {
-    let mut check = Check { store, found: BTreeSet::new() };
+    let mut check = Check { store, found: BTreeSet::new(), links: BTreeMap::new() };
     check.lists()?;
+    for (count, list) in [
+        (store.layers.len(), "overlay-layers/layers.json"),
+        (store.images.len(), "overlay-images/images.json"),
+    ] {
+        if count > MAX_ENTRIES {
+            check.wrong("", list, format!("it has {count} entries, more than {MAX_ENTRIES}"));
+            return Ok(check.found.into_iter().collect());
+        }
+    }
     let layers: BTreeMap<&str, &LayerEntry> =
         store.layers.iter().map(|layer| (layer.id.as_str(), layer)).collect();
     if layers.len() != store.layers.len() {
         check.wrong("", "overlay-layers/layers.json", "a layer id stands twice");
     }
+    check.links = layers.keys().map(|id| (*id, id::link_id(id))).collect();
     for layer in &store.layers {
+        if check.is_full() {
+            break;
+        }
         check.layer(layer, &layers)?;
     }
     check.images(&layers)?;
@@ -63,10 +96,20 @@ pub fn check(store: &Store) -> Result<Vec<Damage>> {
 struct Check<'a> {
     store: &'a Store,
     found: BTreeSet<Damage>,
+    /// Layer ids and their link ids.
+    links: BTreeMap<&'a str, String>,
 }
 
 impl Check<'_> {
+    fn is_full(&self) -> bool {
+        self.found.len() > MAX_FOUND
+    }
+
     fn wrong(&mut self, subject: &str, path: &str, why: impl Into<String>) {
+        if self.found.len() >= MAX_FOUND {
+            self.found.insert(and_more());
+            return;
+        }
         let damage = Damage { subject: subject.to_owned(), path: path.to_owned(), why: why.into() };
         self.found.insert(damage);
     }
@@ -177,7 +220,7 @@ impl Check<'_> {
                 );
                 return None;
             }
-            links.push(format!("l/{}", id::link_id(parent)));
+            links.push(format!("l/{}", self.links.get(parent).map_or("", String::as_str)));
             at = entry.parent.as_deref();
         }
         Some(links.join(":"))
@@ -261,6 +304,9 @@ impl Check<'_> {
         let mut names = BTreeSet::new();
         let mut ids = BTreeSet::new();
         for image in &self.store.images {
+            if self.is_full() {
+                break;
+            }
             for name in image.names.iter().flatten() {
                 if !names.insert(name) {
                     self.wrong(
@@ -314,7 +360,7 @@ impl Check<'_> {
 
     /// Names that no list speaks of.
     fn extras(&mut self, layers: &BTreeMap<&str, &LayerEntry>) -> Result<()> {
-        let links: BTreeSet<String> = layers.keys().map(|id| id::link_id(id)).collect();
+        let links: BTreeSet<String> = self.links.values().cloned().collect();
         let images: BTreeSet<&str> =
             self.store.images.iter().map(|image| image.id.as_str()).collect();
         self.extra("overlay", &|name| name == "l" || layers.contains_key(name))?;
@@ -338,6 +384,9 @@ impl Check<'_> {
             Err(error) => return Err(error).during(action),
         };
         for entry in entries {
+            if self.is_full() {
+                break;
+            }
             let name = entry.during(action)?.file_name().to_string_lossy().into_owned();
             if !known(&name) {
                 self.wrong("", &format!("{directory}/{name}"), "no list speaks of it");

@@ -39,7 +39,7 @@ mod unpack;
 
 pub use budget::Budget;
 pub use build::{Builder, Image};
-pub use check::{Damage, check};
+pub use check::{Damage, check, limit_damage};
 pub use deep::{Watch, check_deep, check_deep_watched};
 pub use error::{Error, Expected, Result};
 pub use files::remove_tree;

@@ -13,7 +13,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_digest::Digest;
-use overlay_store::{Builder, Expected, Image, Occupant, Store, check, occupant, publish, user_of};
+use overlay_store::{
+    Builder, Expected, Image, LayerEntry, Occupant, Store, check, occupant, publish, user_of,
+};
 use support::{Header, Place, Tar, budget, skip_without_root};
 
 /// Two images over one base layer.
@@ -353,4 +355,35 @@ fn layers_are_proved_before_use() {
     assert!(builder.layer(&base.id).unwrap().is_some(), "its marker is there");
     assert!(builder.proved_layer(&ids, 0, diff_id).unwrap().is_none());
     assert!(!path.join("overlay").join(&base.id).exists(), "what is not right is removed");
+}
+
+/// What is wrong is told within bounds, and a list that is none takes no time.
+#[test]
+fn a_hostile_list_is_refused_and_not_walked() {
+    let place = tempfile::tempdir().unwrap();
+    let entry = |number: usize, parent: Option<usize>| LayerEntry {
+        id: format!("{number:064x}"),
+        parent: parent.map(|number| format!("{number:064x}")),
+        created: String::new(),
+        blob: None,
+        blob_size: None,
+        diff_id: None,
+        size: None,
+        compression: 0,
+        uids: Vec::new(),
+        gids: Vec::new(),
+    };
+    let store = |count: usize| Store {
+        directory: place.path().to_owned(),
+        layers: (0..count).map(|number| entry(number, number.checked_sub(1))).collect(),
+        images: Vec::new(),
+    };
+    // Four lists and locks, and the directory: nothing of the layers is looked at.
+    let found = check(&store(150_000)).unwrap();
+    assert_eq!(found.len(), 6, "{found:?}");
+    assert!(found.iter().any(|damage| damage.why.contains("150000 entries")), "{found:?}");
+    let found = check(&store(10_000)).unwrap();
+    assert_eq!(found.len(), 1001);
+    let rest = found.iter().find(|damage| damage.why.contains("more than 1000 things")).unwrap();
+    assert_eq!(rest.subject, "", "all of the store is doubtful");
 }
