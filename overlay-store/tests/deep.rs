@@ -163,7 +163,8 @@ fn all_changes_of_a_layer_are_found_at_once() {
     if skip_without_root() {
         return;
     }
-    let first: &[(&str, fn(&Path))] = &[
+    type Harm = fn(&Path);
+    let first: &[(&str, Harm)] = &[
         ("its content was changed", |file| fs::write(file, b"root:y:0:0").unwrap()),
         ("its size should be 10 bytes", |file| fs::write(file, b"root").unwrap()),
         ("its size should be 10 bytes", |file| fs::write(file, [b'x'; 300_000]).unwrap()),
