@@ -417,6 +417,7 @@ fn who_waited_for_another_stage_looks_at_the_root_again() {
     said.read_to_string(&mut line).unwrap();
     let out = Ran::of(waiting.wait_with_output().unwrap());
     assert!(out.code == Some(0) && !out.out.contains("Staged"), "{}{line}", out.all());
+    assert_eq!(line.matches("Unknown").count(), 1, "told twice: {line}");
     assert_eq!(host.stores(), 1);
 }
 

@@ -78,24 +78,26 @@ pub async fn stage(
     observer: &Observer,
 ) -> Result<Outcome, StageError> {
     let mut again = None;
+    let mut told = Vec::new();
     loop {
         let state = again.as_ref().unwrap_or(state);
-        match attempt(settings, state, site, Arc::clone(&source), observer).await? {
+        let source = Arc::clone(&source);
+        match attempt(settings, state, site, source, (observer, &mut told)).await? {
             Some(outcome) => return Ok(outcome),
             None => again = Some(again::look(settings, state, site, observer)?),
         }
     }
 }
 
-/// One attempt; none when another stage had to be waited for.
+/// One attempt; none when another stage had to be waited for. What is `told` is not told again.
 async fn attempt(
     settings: &StageSettings,
     state: &State,
     site: Site<'_>,
     source: Arc<Source>,
-    observer: &Observer,
+    (observer, told): (&Observer, &mut Vec<Finding>),
 ) -> Result<Option<Outcome>, StageError> {
-    judge_bindings(settings, state, observer)?;
+    judge_bindings(settings, state, observer, told)?;
     let held = match &state.store {
         StoreState::Ours(held) if held.is_whole() && !settings.refresh => {
             if !settings.dry_run
@@ -196,6 +198,7 @@ fn judge_bindings(
     settings: &StageSettings,
     state: &State,
     observer: &Observer,
+    told: &mut Vec<Finding>,
 ) -> Result<(), StageError> {
     let findings = state.bindings.findings.clone();
     // A root that runs is not made better by refusing it everything for one binding.
@@ -203,7 +206,10 @@ fn judge_bindings(
         return Err(StageError::Bindings(findings));
     }
     for finding in findings {
-        observer(Event::Finding(&finding));
+        if !told.contains(&finding) {
+            observer(Event::Finding(&finding));
+            told.push(finding);
+        }
     }
     let unpinned: Vec<&str> = state
         .bindings
