@@ -6,20 +6,46 @@
 
 use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value};
 
+/// What the hook is told of a container.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    /// Its service.
+    pub(crate) service: &'a str,
+    /// The reference that it is bound to.
+    pub(crate) reference: &'a str,
+    /// Whether it is refused another image although the reference has no digest.
+    pub(crate) require_pin: bool,
+}
+
+impl Told<'_> {
+    fn annotations(self) -> Vec<String> {
+        let mut list = vec![
+            format!("bound-images.service={}", self.service),
+            format!("bound-images.reference={}", self.reference),
+        ];
+        if self.require_pin {
+            list.push("bound-images.pin=require".to_owned());
+        }
+        list
+    }
+}
+
 /// The file for a service without one of its own.
-pub(crate) fn new(service: &str, reference: &str) -> String {
+pub(crate) fn new(told: Told<'_>) -> String {
     // Literal strings: neither a service's name nor a reference can hold an apostrophe.
+    let list: String =
+        told.annotations().iter().map(|annotation| format!("  '{annotation}',\n")).collect();
     format!(
-        "# Written by bound-images-generator for {service}.\n\
+        "# Written by bound-images-generator for {}.\n\
          [engine]\n\
          pull_policy = \"never\"\n\
          \n\
          [containers]\n\
          annotations = [\n\
-         \x20 'bound-images.service={service}',\n\
-         \x20 'bound-images.reference={reference}',\n\
+         {list}\
          \x20 {{append=true}},\n\
-         ]\n"
+         ]\n",
+        told.service
     )
 }
 
@@ -28,12 +54,7 @@ pub(crate) fn new(service: &str, reference: &str) -> String {
 ///
 /// # Errors
 /// Why Podman could not read the file either.
-pub(crate) fn merge(
-    path: &str,
-    text: &str,
-    service: &str,
-    reference: &str,
-) -> Result<String, String> {
+pub(crate) fn merge(path: &str, text: &str, told: Told<'_>) -> Result<String, String> {
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
         let why = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -53,8 +74,7 @@ pub(crate) fn merge(
     let annotations = entry(containers, "annotations", toml_edit::value(added))
         .ok_or_else(|| wrong("[containers] must be a table"))?;
     let list = annotations.as_array_mut().ok_or_else(|| wrong("annotations must be an array"))?;
-    list.push(format!("bound-images.service={service}"));
-    list.push(format!("bound-images.reference={reference}"));
+    list.extend(told.annotations());
     Ok(document.to_string())
 }
 
@@ -83,7 +103,8 @@ mod tests {
     use super::*;
 
     fn merged(text: &str) -> Result<String, String> {
-        merge("/etc/own.conf", text, "a.service", "example.org/a:1")
+        let told = Told { service: "a.service", reference: "example.org/a:1", require_pin: false };
+        merge("/etc/own.conf", text, told)
     }
 
     #[test]

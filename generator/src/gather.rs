@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail};
 use binding::quadlet::search::Files;
 use binding::{Binding, Platform, Root};
+use host::config::Pin;
 
 use crate::booted::Booted;
 use crate::live::{self, Live};
@@ -29,7 +30,9 @@ pub(crate) fn gather(root: &Root, host: &Platform, booted: &Booted) -> Result<Op
         bail!("{}", warnings.join("; "));
     }
     warnings.extend(booted.warning.clone());
-    let store = store::find(root, host, &bindings, booted, &mut warnings)?;
+    let config = store::read_config(root, &mut warnings);
+    let store = store::find(root, host, &bindings, booted, &config, &mut warnings)?;
+    let require_pins = config.pin == Some(Pin::Require);
 
     let mut bound = Vec::new();
     for Binding { name, reference, alias, services, .. } in bindings.bindings {
@@ -40,7 +43,8 @@ pub(crate) fn gather(root: &Root, host: &Platform, booted: &Booted) -> Result<Op
             warnings.push(format!("{name}: the record says that {reference} is not in the store"));
             continue;
         }
-        bound.push(Bound { name, reference, alias, services });
+        let require_pin = require_pins && !reference.is_pinned();
+        bound.push(Bound { name, reference, alias, services, require_pin });
     }
     let (live, more) = live::read(&files)?;
     warnings.extend(more);

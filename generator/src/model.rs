@@ -29,6 +29,9 @@ pub(crate) struct Bound {
     pub(crate) reference: Reference,
     pub(crate) alias: Option<Reference>,
     pub(crate) services: Vec<String>,
+    /// Whether the configuration wants a digest that the reference does not have: then its
+    /// containers run the recorded image or none.
+    pub(crate) require_pin: bool,
 }
 
 /// Where the store of the root is.

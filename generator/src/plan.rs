@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use binding::STORE_PATH;
 use storage_conf::{StorageConf, merge};
 
+use crate::containers_conf::Told;
 use crate::live::{Live, LiveUnit};
 use crate::model::{
     Base, Bound, Content, Generated, Inputs, OutputFile, Pooled, Service, StorageFile, Store,
@@ -87,7 +88,14 @@ impl Planner<'_> {
         let storage_conf = self.storage_conf(name, unit)?;
         let containers_conf = match unit.is_image {
             true => None,
-            false => self.containers_conf(name, unit, &bound.reference.to_string()),
+            false => {
+                let reference = bound.reference.to_string();
+                let require_pin = bound.require_pin;
+                self.containers_conf(
+                    unit,
+                    Told { service: name, reference: &reference, require_pin },
+                )
+            }
         };
         let image =
             unit.is_image.then(|| bound.alias.as_ref().unwrap_or(&bound.reference).to_string());
@@ -133,12 +141,11 @@ impl Planner<'_> {
 
     /// The containers.conf on top of all others; none, with a warning, where the service has one
     /// of its own that cannot be read.
-    fn containers_conf(&mut self, name: &str, unit: &LiveUnit, reference: &str) -> Option<String> {
+    fn containers_conf(&mut self, unit: &LiveUnit, told: Told<'_>) -> Option<String> {
+        let name = told.service;
         let text = match &unit.environment.conf_override {
-            None => Ok(containers_conf::new(name, reference)),
-            Some(own) => {
-                self.own(own).and_then(|text| containers_conf::merge(own, text, name, reference))
-            }
+            None => Ok(containers_conf::new(told)),
+            Some(own) => self.own(own).and_then(|text| containers_conf::merge(own, text, told)),
         };
         match text {
             Ok(text) => Some(self.run(&format!("containers.conf.d/{name}.conf"), text)),

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, anyhow, bail};
 use binding::record::MAX_RECORD;
 use binding::{Bindings, Kind, Mismatch, Platform, RECORD_FILE, Record, Root, STORE_PATH};
+use host::config::Config;
 use host::{DEFAULT_POOL, Linked, Pool, RootId};
 
 use crate::booted::Booted;
@@ -28,12 +29,13 @@ pub(crate) fn find(
     host: &Platform,
     bindings: &Bindings,
     booted: &Booted,
+    config: &Config,
     warnings: &mut Vec<String>,
 ) -> Result<Found> {
     let has_record = root.kind(&format!("{STORE_PATH}/{RECORD_FILE}")).is_ok();
     match &booted.id {
         Some(id) if !has_record || booted.has_mount => {
-            pooled(root, host, bindings, id, booted.has_mount, warnings)
+            pooled(root, host, bindings, id, booted.has_mount, config, warnings)
         }
         _ => embedded(root, host, bindings, warnings),
     }
@@ -69,9 +71,9 @@ fn pooled(
     bindings: &Bindings,
     id: &RootId,
     has_mount: bool,
+    config: &Config,
     warnings: &mut Vec<String>,
 ) -> Result<Found> {
-    let config = read_config(root, warnings);
     let pool = Pool::at(config.pool.as_deref().unwrap_or(DEFAULT_POOL));
     if !matches!(root.kind(STORE_PATH), Ok(Kind::Dir)) {
         warnings.push(format!(
@@ -107,7 +109,7 @@ fn pooled(
 }
 
 /// The configuration; where it is wrong, a warning and the defaults.
-fn read_config(root: &Root, warnings: &mut Vec<String>) -> host::config::Config {
+pub(crate) fn read_config(root: &Root, warnings: &mut Vec<String>) -> Config {
     let directories: Vec<PathBuf> = host::config::DIRECTORIES
         .iter()
         .map(|path| root.path().join(path.trim_start_matches('/')))
@@ -120,7 +122,7 @@ fn read_config(root: &Root, warnings: &mut Vec<String>) -> host::config::Config 
         }
         Err(error) => {
             warnings.push(format!("{error:#}: the pool is taken to be {DEFAULT_POOL}"));
-            host::config::Config::default()
+            Config::default()
         }
     }
 }

@@ -6,3 +6,5 @@
 pub(crate) const REFERENCE: &str = "bound-images.reference";
 /// The systemd service that starts the container. For a template that is `name@.service`.
 pub(crate) const SERVICE: &str = "bound-images.service";
+/// `require`: the configuration of the root has `pin = "require"`, and the reference has no digest.
+pub(crate) const PIN: &str = "bound-images.pin";

@@ -6,7 +6,7 @@ use binding::{RECORD_FILE, Record, RecordBinding, Reference, Root};
 use oci_digest::Digest;
 
 use crate::annotations;
-use crate::container::{Config, Layer, State, linked_layer};
+use crate::container::{self, Config, Layer, State, linked_layer};
 use crate::verdict::{Found, Outcome, Report, judge, outcome};
 
 /// Judges the container whose state is `state` by the record of the store at `store`.
@@ -48,29 +48,43 @@ fn gather(state: &[u8], store: &Path, fields: &mut Fields) -> Result<(Outcome, S
     if let Some(digest) = &bound.manifest {
         fields.push(("BOUND_IMAGES_DIGEST", digest.to_string()));
     }
-    let layer = config.layer(&state.bundle).map_err(about)?;
+    let layer = config.layer(&state.bundle, container::mounts).map_err(about)?;
     let found = find(&layer, store, bound).map_err(about)?;
     let Some(difference) = judge(bound, &found) else {
         let image = bound.image.as_deref().unwrap_or_default();
         return Ok((Outcome::Accepted, format!("{service} runs {reference}, image {image}")));
     };
-    Ok(match outcome(&bound.reference) {
-        Outcome::Warned => (
-            Outcome::Warned,
-            format!(
-                "{service} is bound to {reference} but runs another image: {difference}; remove \
-                 the image of that name (podman rmi) or pin the reference (bound-images pin)"
-            ),
+    let require_pin = annotation(annotations::PIN).is_some_and(|pin| pin == "require");
+    let outcome = outcome(&bound.reference, require_pin);
+    let mend = mend(bound, &service);
+    let message = match outcome {
+        Outcome::Warned => format!(
+            "{service} is bound to {reference} but runs another image: {difference}; {mend}, or \
+             pin the reference (bound-images pin)"
         ),
-        _ => (
-            Outcome::Refused,
-            format!(
-                "refused to start {service}, bound to {reference}: {difference}; remove the \
-                 container and the image of that name (podman rm, podman rmi), then start \
-                 {service} again; {MEND}"
-            ),
+        _ => format!("refused to start {service}, bound to {reference}: {difference}; {mend}"),
+    };
+    Ok((outcome, message))
+}
+
+/// What to do where another image is run: take its name away, if it has one that ours could have.
+/// Not `podman rmi`, which refuses while a container uses the image.
+fn mend(bound: &RecordBinding, service: &str) -> String {
+    if bound.image.is_none() {
+        return MEND.to_owned();
+    }
+    let names = bound.alias.iter().chain([&bound.reference]);
+    let untag: Vec<String> = names
+        .filter(|name| !name.is_pinned())
+        .map(|name| format!("`podman untag {name} {name}`"))
+        .collect();
+    match untag.is_empty() {
+        false => format!("run {}, then `systemctl restart {service}`", untag.join(" and ")),
+        true => format!(
+            "the unit {service} does not start it like this: run `systemctl restart {service}`, \
+             after a `systemctl daemon-reload` if its Quadlet was changed"
         ),
-    })
+    }
 }
 
 const MEND: &str = "bound-images verify says what is wrong with the store";

@@ -1,9 +1,11 @@
 //! What a container is made of: its state, its bundle, its layer.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use binding::Root;
+use host::Mount;
 use serde::Deserialize;
 
 /// Largest `config.json` that is read, in bytes.
@@ -12,6 +14,10 @@ const MAX_CONFIG: u64 = 16 << 20;
 const MAX_LOWER: u64 = 1 << 20;
 /// Largest list of a host's containers that is read, in bytes.
 const MAX_CONTAINERS: u64 = 64 << 20;
+/// Largest list of mounts that is read, in bytes: 100,000 of them.
+const MAX_MOUNTS: u64 = 32 << 20;
+/// The directory of a store that lists its containers.
+const CONTAINERS: &str = "overlay-containers";
 
 /// What the hook takes from the state on stdin (OCI runtime specification, `runtime.md`, State).
 #[derive(Debug, Deserialize)]
@@ -60,23 +66,45 @@ impl Config {
         serde_json::from_slice(&text).map_err(|error| fail(error.to_string()))
     }
 
-    /// The container's layer directory: its root is `GRAPHROOT/overlay/LAYER/merged`.
-    pub(crate) fn layer(&self, bundle: &Path) -> Result<Layer, String> {
-        let merged = bundle.join(&self.root.path);
-        let strange = || {
+    /// The container's layer: its root is `GRAPHROOT/overlay/LAYER/merged`, or another mount of
+    /// that. Podman makes such a one (`/var/tmp/intermediate-mountpoint-N`) where the user that a
+    /// user namespace maps to root cannot get there. `mounts` is only called for such.
+    pub(crate) fn layer(
+        &self,
+        bundle: &Path,
+        mounts: impl FnOnce() -> Result<Vec<Mount>, String>,
+    ) -> Result<Layer, String> {
+        let top = bundle.join(&self.root.path);
+        if let Some(layer) = Layer::mounted_at(&top, bundle) {
+            return Ok(layer);
+        }
+        mounted_twice(&top, &mounts()?, bundle).ok_or_else(|| {
             format!(
                 "the container's root {} is not the mount of an overlay layer \
                  (…/overlay/LAYER/merged): containers of another storage driver or of --rootfs \
                  cannot be told to run a bound image",
-                merged.display()
+                top.display()
             )
-        };
-        let dir = merged.parent().filter(|_| merged.ends_with("merged")).ok_or_else(strange)?;
-        let overlay = dir.parent().filter(|dir| dir.ends_with("overlay")).ok_or_else(strange)?;
-        let graphroot = overlay.parent().ok_or_else(strange)?;
-        let id = dir.file_name().and_then(|name| name.to_str()).ok_or_else(strange)?;
-        Ok(Layer { id: id.to_owned(), graphroot: graphroot.to_owned() })
+        })
     }
+}
+
+/// The layer whose file system is mounted at `top` as well as in its own directory.
+fn mounted_twice(top: &Path, mounts: &[Mount], bundle: &Path) -> Option<Layer> {
+    let seen = mounts.iter().rev().find(|mount| Path::new(&mount.point) == top)?;
+    let is_same = |mount: &&Mount| mount.device == seen.device && mount.root == seen.root;
+    mounts
+        .iter()
+        .filter(is_same)
+        .find_map(|mount| Layer::mounted_at(Path::new(&mount.point), bundle))
+}
+
+/// What is mounted where this program runs: the mount namespace of the runtime.
+pub(crate) fn mounts() -> Result<Vec<Mount>, String> {
+    let fail = |error: std::io::Error| format!("cannot read /proc/self/mountinfo: {error}");
+    let proc = Root::open(Path::new("/proc/self")).map_err(fail)?;
+    let text = proc.read("mountinfo", MAX_MOUNTS).map_err(fail)?;
+    Ok(host::parse_mountinfo(&String::from_utf8_lossy(&text)))
 }
 
 /// A container's own layer in the primary store.
@@ -86,6 +114,8 @@ pub(crate) struct Layer {
     pub(crate) id: String,
     /// The store that it is in.
     pub(crate) graphroot: PathBuf,
+    /// Directories in which its container may be listed.
+    lists: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +126,21 @@ struct Container {
 }
 
 impl Layer {
+    /// The layer that is mounted at `merged`, if that is the place for one.
+    fn mounted_at(merged: &Path, bundle: &Path) -> Option<Self> {
+        let dir = merged.parent().filter(|_| merged.ends_with("merged"))?;
+        let graphroot = dir.parent().filter(|dir| dir.ends_with("overlay"))?.parent()?;
+        let id = dir.file_name()?.to_str()?.to_owned();
+        let mut lists = vec![graphroot.join(CONTAINERS)];
+        // With a transient store (storage.conf(5)) containers are listed below the run root, and
+        // their bundles are there too: LIST/CONTAINER/userdata.
+        let other = bundle.parent().and_then(Path::parent).filter(|dir| dir.ends_with(CONTAINERS));
+        lists.extend(
+            other.filter(|dir| !lists.iter().any(|known| known == dir)).map(Path::to_owned),
+        );
+        Some(Self { id, graphroot: graphroot.to_owned(), lists })
+    }
+
     /// The link id of the layer right below the container's own: the first of its `lower`.
     pub(crate) fn parent_link(&self) -> Result<String, String> {
         let dir = self.graphroot.join("overlay").join(&self.id);
@@ -112,11 +157,23 @@ impl Layer {
     /// The id of the image that the store says this layer's container was made from. Read from
     /// the lists that Podman keeps; `None` when it is in none of them.
     pub(crate) fn image(&self) -> Result<Option<String>, String> {
-        let dir = self.graphroot.join("overlay-containers");
+        for dir in &self.lists {
+            if let Some(image) = self.image_in(dir)? {
+                return Ok(Some(image));
+            }
+        }
+        Ok(None)
+    }
+
+    fn image_in(&self, dir: &Path) -> Result<Option<String>, String> {
         let fail = |error: String| {
             format!("cannot read the list of containers in {}: {error}", dir.display())
         };
-        let root = Root::open(&dir).map_err(|error| fail(error.to_string()))?;
+        let root = match Root::open(dir) {
+            Ok(root) => root,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(fail(error.to_string())),
+        };
         for name in ["containers.json", "volatile-containers.json"] {
             let text = root.read_optional(name, MAX_CONTAINERS);
             let Some(text) = text.map_err(|error| fail(error.to_string()))? else { continue };
@@ -176,7 +233,8 @@ mod tests {
         let layer = |path: &str| {
             let config =
                 Config { root: ConfigRoot { path: path.into() }, annotations: BTreeMap::new() };
-            config.layer(Path::new("/run/b")).ok().map(|layer| (layer.id, layer.graphroot))
+            let none = || Ok(Vec::new());
+            config.layer(Path::new("/run/b"), none).ok().map(|layer| (layer.id, layer.graphroot))
         };
         let found = Some(("c1".to_owned(), PathBuf::from("/var/lib/s")));
         assert_eq!(layer("/var/lib/s/overlay/c1/merged"), found);
@@ -187,6 +245,42 @@ mod tests {
         {
             assert_eq!(layer(other), None, "{other}");
         }
+    }
+
+    /// As Podman 5.4.2 has it for `--userns=auto`.
+    #[test]
+    fn a_root_that_is_mounted_elsewhere_is_that_of_its_layer() {
+        let mounts = host::parse_mountinfo(
+            "1 0 8:1 / / rw - ext4 /dev/sda rw\n\
+             2 1 0:44 / /s/overlay/c1/merged rw - overlay overlay rw,upperdir=c1/diff\n\
+             3 1 0:45 / /s/overlay/c2/merged rw - overlay overlay rw\n\
+             4 1 0:45 / /var/tmp/x rw - overlay overlay rw\n\
+             5 1 0:44 / /var/tmp/x rw - overlay overlay rw,upperdir=c1/diff\n\
+             6 1 8:1 /srv /srv/rootfs rw - ext4 /dev/sda rw\n",
+        );
+        let layer = |path: &str| {
+            let config =
+                Config { root: ConfigRoot { path: path.into() }, annotations: BTreeMap::new() };
+            config.layer(Path::new("/b"), || Ok(mounts.clone())).map(|layer| layer.id)
+        };
+        assert_eq!(layer("/var/tmp/x").as_deref(), Ok("c1"), "what was mounted last is seen");
+        for other in ["/srv/rootfs", "/var/tmp/y", "/"] {
+            assert!(layer(other).unwrap_err().contains("not the mount"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_transient_store_lists_containers_beside_the_bundle() {
+        let lists = |bundle: &str| {
+            Layer::mounted_at(Path::new("/s/overlay/c/merged"), Path::new(bundle)).unwrap().lists
+        };
+        let own = PathBuf::from("/s/overlay-containers");
+        assert_eq!(lists("/s/overlay-containers/c/userdata"), [own.clone()]);
+        assert_eq!(
+            lists("/run/s/overlay-containers/c/userdata"),
+            [own.clone(), "/run/s/overlay-containers".into()]
+        );
+        assert_eq!(lists("/b"), [own]);
     }
 
     #[test]

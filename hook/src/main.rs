@@ -11,7 +11,9 @@
 //! journal, on stderr where there is no journal; a refusal stands in both.
 //!
 //! Limits: only containers of the overlay driver; the record says nothing about containers made
-//! with `--rootfs` (refused). The journal record does not name the booted root yet.
+//! with `--rootfs` (refused). The infra container of a pod that is made by `podman run --pod new:…`
+//! has the annotations of the container and is judged like it; that of a `.pod` has not.
+//! The journal record names the store, whose id tells the root, but not the root.
 
 use std::io;
 use std::path::PathBuf;

@@ -7,7 +7,8 @@ use binding::{RecordBinding, Reference};
 pub(crate) enum Outcome {
     /// It runs the bound image.
     Accepted,
-    /// It runs another image, but its binding promises no certain one: the reference is not pinned.
+    /// It runs another image, but its binding promises no certain one: the reference is not pinned,
+    /// and need not be.
     Warned,
     /// It must not run.
     Refused,
@@ -67,9 +68,10 @@ pub(crate) fn judge(bound: &RecordBinding, found: &Found) -> Option<String> {
 }
 
 /// Whether a container that runs another image than `reference` was bound to must not start. A
-/// tag promises no certain image, a digest does.
-pub(crate) fn outcome(reference: &Reference) -> Outcome {
-    if reference.is_pinned() { Outcome::Refused } else { Outcome::Warned }
+/// tag promises no certain image, a digest does; `require_pin`: the configuration of the root
+/// wants the recorded image all the same.
+pub(crate) fn outcome(reference: &Reference, require_pin: bool) -> Outcome {
+    if reference.is_pinned() || require_pin { Outcome::Refused } else { Outcome::Warned }
 }
 
 /// The first twelve characters of an id, as podman prints it.

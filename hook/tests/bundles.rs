@@ -61,6 +61,23 @@ impl Host {
         self.dir.path().join(path)
     }
 
+    /// Puts a fifo, which nobody writes to, in the place of a file.
+    fn fifo(&self, path: &str) {
+        fs::remove_file(self.at(path)).unwrap();
+        assert!(Command::new("mkfifo").arg(self.at(path)).status().unwrap().success());
+    }
+
+    /// Puts a link that leads to itself in the place of a file or directory.
+    fn symlink_loop(&self, path: &str) {
+        let path = self.at(path);
+        if path.is_dir() {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::remove_file(&path).unwrap();
+        }
+        symlink(&path, &path).unwrap();
+    }
+
     fn mkdir(&self, path: &str) {
         fs::create_dir_all(self.at(path)).unwrap();
     }
@@ -218,12 +235,61 @@ fn another_image_is_refused_when_pinned_and_told_when_not() {
             &want[..12],
             &found[..12],
             &layer[..12],
-            "podman rmi",
+            "systemctl restart app.service",
         ]);
         let told = other(TAG);
         assert_eq!((told.code, told.field("PRIORITY")), (Some(0), "4"), "{}", told.text);
-        assert!(told.field("MESSAGE").contains(&found[..12]), "{}", told.text);
+        let untag = format!("`podman untag {TAG} {TAG}`, then `systemctl restart app.service`");
+        for words in [&found[..12], &untag, "bound-images pin"] {
+            assert!(told.field("MESSAGE").contains(words), "{}", told.text);
+        }
     }
+}
+
+#[test]
+fn a_required_pin_refuses_what_a_tag_would_allow() {
+    let start = |lower: &str, pin: &str| {
+        let host = Host::new(TAG);
+        host.write("graph/overlay/own/lower", format!("l/{}", link(lower)));
+        host.write_containers(&id("another image"));
+        host.write_config(&[
+            ("bound-images.service", "app.service"),
+            ("bound-images.reference", TAG),
+            ("bound-images.pin", pin),
+        ]);
+        host.run()
+    };
+    start("other", "require").refused(&["app.service", TAG, "podman untag"]);
+    start("top", "require").accepted();
+    let told = start("other", "warn");
+    assert_eq!(told.field("BOUND_IMAGES_RESULT"), "warned", "{}", told.text);
+}
+
+/// `ImageTag=` of a `.image`: that name may mean another image, whatever the reference is.
+#[test]
+fn the_name_that_is_told_is_the_one_that_podman_may_take() {
+    let host = Host::new(&pinned());
+    let mut record = record(&pinned());
+    record.bindings[0].alias = Some(Reference::parse("example.org/alias:1").unwrap());
+    host.write_record(&record);
+    host.write("graph/overlay/own/lower", format!("l/{}", link("other")));
+    host.write_containers(&id("another image"));
+    host.run().refused(&["podman untag example.org/alias:1 example.org/alias:1"]);
+}
+
+#[test]
+fn a_transient_store_lists_its_containers_elsewhere() {
+    let host = Host::new(&pinned());
+    host.write("graph/overlay/own/lower", format!("l/{}", link("other")));
+    fs::remove_dir_all(host.at("graph/overlay-containers")).unwrap();
+    host.mkdir("run/overlay-containers/c1");
+    let bundle = host.at("run/overlay-containers/c1/userdata");
+    fs::rename(host.at("bundle"), &bundle).unwrap();
+    let state = serde_json::json!({"id": "c1", "bundle": bundle}).to_string();
+    host.run_with(state.as_bytes()).refused(&["found image unknown"]);
+    let list = serde_json::json!([{"id": "c1", "image": id("image"), "layer": "own"}]);
+    host.write("run/overlay-containers/volatile-containers.json", list.to_string());
+    host.run_with(state.as_bytes()).accepted();
 }
 
 #[test]
@@ -271,14 +337,41 @@ fn what_cannot_be_judged_is_refused() {
         ),
         ("no lower", |h| fs::remove_file(h.at("graph/overlay/own/lower")).unwrap(), "lower"),
         ("strange lower", |h| h.write("graph/overlay/own/lower", "../../x"), "names no layer"),
+        ("config deep", |h| h.write("bundle/config.json", "[".repeat(1 << 20)), "config.json"),
+        ("record deep", |h| h.write("store/bound-images.json", "[".repeat(1 << 20)), "not valid"),
         (
-            "a fifo for a file",
+            "record huge",
+            |h| h.write("store/bound-images.json", vec![b' '; binding::record::MAX_RECORD + 1]),
+            "larger",
+        ),
+        ("a fifo for config.json", |h| h.fifo("bundle/config.json"), "not a regular file"),
+        ("a fifo for the record", |h| h.fifo("store/bound-images.json"), "not a regular file"),
+        ("a fifo for lower", |h| h.fifo("graph/overlay/own/lower"), "not a regular file"),
+        (
+            "a fifo for the list",
             |h| {
-                fs::remove_file(h.at("bundle/config.json")).unwrap();
-                let made = Command::new("mkfifo").arg(h.at("bundle/config.json")).status();
-                assert!(made.unwrap().success());
+                h.write("graph/overlay/own/lower", format!("l/{}", link("other")));
+                h.fifo("graph/overlay-containers/containers.json");
             },
             "not a regular file",
+        ),
+        ("config loops", |h| h.symlink_loop("bundle/config.json"), "config.json"),
+        ("record loops", |h| h.symlink_loop("store/bound-images.json"), "bound-images.json"),
+        ("store loops", |h| h.symlink_loop("store"), "bound-images.json"),
+        ("bundle loops", |h| h.symlink_loop("bundle"), "config.json"),
+        ("layer loops", |h| h.symlink_loop("graph/overlay/own"), "lower"),
+        (
+            "links loop",
+            |h| {
+                h.symlink_loop("store/overlay/l");
+                h.write_containers(&id("another image"));
+            },
+            "expected image",
+        ),
+        (
+            "record of a later schema without what we know",
+            |h| h.write("store/bound-images.json", r#"{"schema":9,"things":[]}"#),
+            "not valid",
         ),
         (
             "image not present",
@@ -324,6 +417,8 @@ fn garbage_on_stdin_is_refused() {
         host.run_with(state).refused(&["refused to start a bound container"]);
     }
     host.run_with(&vec![b' '; (1 << 20) + 1]).refused(&["larger than 1048576 bytes"]);
+    let wide = format!("{{\"id\":\"c\",\"bundle\":\"/b\",\"x\":[{}0]}}", "0,".repeat(400_000));
+    host.run_with(wide.as_bytes()).refused(&["cannot read the bundle"]);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// Numbers of the device, `254:1`: the same for all mounts of one file system.
+    pub device: String,
     /// What of its file system is mounted.
     pub root: String,
     /// Where.
@@ -28,11 +30,13 @@ pub(crate) fn at<'a>(mounts: &'a [Mount], point: &str) -> Option<&'a Mount> {
 
 fn line(line: &str) -> Option<Mount> {
     let (before, after) = line.split_once(" - ")?;
-    let mut before = before.split(' ').skip(3);
+    let mut before = before.split(' ').skip(2);
+    let device = before.next()?.to_owned();
     let (root, point) = (unescape(before.next()?), unescape(before.next()?));
     let mut after = after.split(' ');
     let (kind, source) = (after.next()?.to_owned(), unescape(after.next()?));
-    Some(Mount { root, point, kind, source, options: unescape(after.next().unwrap_or_default()) })
+    let options = unescape(after.next().unwrap_or_default());
+    Some(Mount { device, root, point, kind, source, options })
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.
