@@ -658,7 +658,8 @@ fn only_the_booted_root_is_shadowed() {
     list(ONE, &image);
     host.run(&["status"]).expect(0, &["complete"]);
     list(ONE, &"e".repeat(64));
-    host.run(&["status"]).expect(1, &["one.container is shadowed", &format!("podman rmi {ONE}")]);
+    host.run(&["status"])
+        .expect(1, &["one.container is shadowed", &format!("podman untag {ONE} {ONE}")]);
     let (booted, staged) = (host.root("a"), host.root("b"));
     assert_eq!(booted["shadowed"][0]["image"], "e".repeat(64), "{booted}");
     assert_eq!((&booted["state"], &booted["present"]), (&"complete".into(), &2.into()));

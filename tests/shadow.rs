@@ -109,7 +109,7 @@ fn a_name_that_podman_resolves_elsewhere_is_shadowed() {
     ));
     assert_eq!(said, [id(&host.other), id(&host.bound)], "by digest it is the bound one");
     assert_eq!(host.states(), all("present", "shadowed"));
-    let fix = format!("podman rmi {}", host.name);
+    let fix = format!("podman untag {0} {0}", host.name);
     host.ask(&["list"]).expect(1, &["shadowed", &fix, &id(&host.other)[..12]]);
     let verified = host.ask(&["verify", "--format", "json"]);
     assert_eq!(verified.code, Some(1), "{}", verified.all());

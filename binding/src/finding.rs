@@ -248,6 +248,15 @@ codes! {
     /// A file of the configuration of bound-images is not valid, or has a key that is not known.
     BadConfig = "bad-config", Error;
 
+    // what only verify looks at
+    /// The OCI hook that keeps a bound container to its image is not there, or cannot be run.
+    HookMissing = "hook-missing", Warning;
+    /// `hooks_dir` of containers.conf leaves out the directory of the hook, so that Podman does not start
+    /// it.
+    HookOverridden = "hook-overridden", Warning;
+    /// A bound service runs, and the hook did not judge its container.
+    StartUnrecorded = "start-unrecorded", Warning;
+
     // what only the registry knows
     /// The registry does not have the image.
     ImageNotFound = "image-not-found", Error;

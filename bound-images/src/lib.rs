@@ -9,6 +9,7 @@ mod cli;
 pub mod command;
 pub mod finalize;
 pub mod gate;
+pub mod hook;
 pub mod lint;
 pub mod machine;
 pub mod pin;

@@ -38,7 +38,7 @@ impl fmt::Display for Shadow {
         write!(
             f,
             "{binding} is shadowed: {name} means another image, {image}, in Podman's own store {store}; \
-             run `{fix}`, and pin the reference by digest"
+             run `{fix}`, start its service again, and pin the reference by digest"
         )
     }
 }
@@ -117,7 +117,8 @@ fn find(state: &State, store: &str, images: &[Image]) -> Vec<Shadow> {
             let name = name.to_string();
             Some(Shadow {
                 binding: binding.name.clone(),
-                fix: format!("podman rmi {name}"),
+                // Not `podman rmi`: that refuses while a container uses the image.
+                fix: format!("podman untag {name} {name}"),
                 name,
                 image: other.id.clone(),
                 store: store.to_owned(),

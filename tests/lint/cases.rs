@@ -17,6 +17,9 @@ const OTHER_CONF: &str = "[storage.options]\nadditionalimagestores = [\"/other\"
 const VENDOR: &str = "[Service]\nExecStop=/usr/bin/ostree admin finalize-staged\n";
 /// Codes that only the plan of a store gives.
 pub(crate) const OF_NAMES: [Code; 2] = [Code::NameConflict, Code::DigestMismatch];
+/// Codes that only `verify` gives, of a running system: `tests/hook.rs`.
+pub(crate) const OF_VERIFY: [Code; 3] =
+    [Code::HookMissing, Code::HookOverridden, Code::StartUnrecorded];
 /// Codes that only a registry gives.
 pub(crate) const OF_REGISTRY: [Code; 3] =
     [Code::ImageNotFound, Code::NoSuchPlatform, Code::ImageUnusable];

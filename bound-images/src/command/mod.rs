@@ -118,9 +118,7 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
         cli::Command::List(rooted) => {
             list::run(&machine, rooted.root.as_deref(), outside.bus.as_ref(), style).await
         }
-        cli::Command::Verify(typed) => {
-            verify::run(&machine, &typed, outside.environment, style).await
-        }
+        cli::Command::Verify(typed) => verify::run(&machine, &typed, outside, style).await,
         cli::Command::Status => status::run(&machine, outside.bus.as_ref(), style).await,
         cli::Command::Gate(gate) if gate.soft_reboot => gate::soft_reboot(&machine, style),
         cli::Command::Gate(_) => gate::run(&machine, style),

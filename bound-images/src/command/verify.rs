@@ -4,21 +4,23 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use binding::{Finding, Mismatch};
+use binding::{Binding, Finding, Mismatch};
 use host::{Role, RootId};
 use overlay_store::Watch;
 use serde::Serialize;
 
-use super::{Exit, damage};
+use super::{Exit, Outside, damage};
 use crate::cli;
 use crate::finalize;
+use crate::hook;
 use crate::machine::{Machine, Target};
 use crate::pool::released::Release;
 use crate::render::{self, Style};
 use crate::shadow::Shadow;
 use crate::source::registry::{Registry, RegistryOptions};
 use crate::state::{self, State, StoreState};
-use crate::system::journal;
+use crate::system::bus::Bus;
+use crate::system::{journal, journal_read, systemd};
 
 /// What is wrong with the store of a root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -99,9 +101,10 @@ impl Verdict {
 pub(crate) async fn run(
     machine: &Machine,
     typed: &cli::Verify,
-    environment: Vec<(OsString, OsString)>,
+    outside: Outside,
     style: Style,
 ) -> anyhow::Result<Exit> {
+    let Outside { environment, bus, .. } = outside;
     let target = machine.target(typed.rooted.root.as_deref(), Role::Booted)?;
     let mut state = state::look_target(machine, &target)?;
     if typed.deep
@@ -110,7 +113,14 @@ pub(crate) async fn run(
         held.look_deep(&Watch::default())?;
         damage::remember(machine, &state).await;
     }
-    let verdict = judge(&state, typed.deep);
+    let mut verdict = judge(&state, typed.deep);
+    let runs = match &target {
+        Target::Deployment(root) => root.role == Role::Booted,
+        Target::Plain(path) => machine.is_at(path),
+    };
+    if runs && !typed.health {
+        verdict.findings.extend(look_at_hook(machine, &state, bus.as_ref()).await);
+    }
     if style.format == cli::Format::Table {
         for finding in &verdict.findings {
             render::finding(finding, style);
@@ -138,6 +148,40 @@ pub(crate) async fn run(
     }
     let well = verdict.is_complete() && verdict.shadowed.is_empty();
     Ok(if well { Exit::Well } else { Exit::Findings })
+}
+
+/// Whether the hook judges the containers of the running system, and has judged those that run.
+async fn look_at_hook(machine: &Machine, state: &State, bus: Option<&Bus>) -> Vec<Finding> {
+    let bindings = &state.bindings.bindings;
+    if bindings.is_empty() {
+        return Vec::new();
+    }
+    let services: Vec<String> =
+        bindings.iter().flat_map(|binding| binding.services.clone()).collect();
+    let mut findings = hook::check(&machine.system, &services);
+    // Without a bus nothing of this machine is known to run: an image build, a container, CI.
+    let Some(bus) = bus else { return findings };
+    match look_at_starts(bindings, &services, bus).await {
+        Ok(found) => findings.extend(found),
+        Err(why) => render::note(&format!(
+            "note: it cannot be told whether the hook judged the containers that run: {why}"
+        )),
+    }
+    findings
+}
+
+async fn look_at_starts(
+    bindings: &[Binding],
+    services: &[String],
+    bus: &Bus,
+) -> Result<Vec<Finding>, String> {
+    let states = systemd::states(bus, services).await?;
+    if states.iter().all(|state| state.active != "active") {
+        return Ok(Vec::new());
+    }
+    let fields = ["BOUND_IMAGES_SERVICE", "BOUND_IMAGES_REFERENCE", "BOUND_IMAGES_RESULT"];
+    let text = journal_read::of_this_boot("bound-images-hook", &fields).await?;
+    Ok(hook::unrecorded(bindings, &states, &hook::parse_starts(&text)))
 }
 
 /// What a boot is judged by: a root that the operator released is not failed for what he knew.

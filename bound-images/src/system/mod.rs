@@ -4,6 +4,7 @@ pub mod bus;
 pub mod composefs;
 pub mod file;
 pub mod journal;
+pub mod journal_read;
 pub mod logger;
 pub mod logind;
 pub mod message_id;
