@@ -5,7 +5,7 @@ BUILD = target/release
 RUN = tests/setup/run
 
 help:
-	@echo 'make demo | test | lab-test | lab-test-full | lint | doc | build | install, uninstall [DESTDIR=] [PREFIX=/usr] | clean'
+	@echo 'make demo | test | lab-test | lab-test-full | lint | doc | build | bench-hook | install, uninstall [DESTDIR=] [PREFIX=/usr] | clean'
 
 demo:
 	@tests/setup/need demo
@@ -34,6 +34,10 @@ doc:
 build:
 	$(RUN) cargo build --release --locked -p bound-images -p bound-images-generator -p bound-images-hook
 
+# What a start of a bound container waits for: docs/wiring.md has figures.
+bench-hook:
+	$(RUN) cargo bench --locked -p bound-images-hook --bench hook
+
 # Not built here: `make build`, then `sudo make install`, so that cargo need not run as root.
 install:
 	@units/install.sh install '$(abspath $(BUILD))' '$(DESTDIR)' '$(PREFIX)'
@@ -44,4 +48,4 @@ uninstall:
 clean:
 	rm -rf --one-file-system target
 
-.PHONY: help demo test lab-test lab-test-full lint doc build install uninstall clean
+.PHONY: help demo test lab-test lab-test-full lint doc build bench-hook install uninstall clean
