@@ -214,6 +214,12 @@ fn a_container_that_the_hook_did_not_judge_is_a_finding() {
         let unit = ("one.service", Unit::new("loaded", state.0, state.1));
         assert!(!is_found(&[unit], ""), "{state:?} does not run");
     }
+    // The administrator's image is not bound.
+    let quadlet = host.files("a").join("etc/containers/systemd/one.container");
+    fs::create_dir_all(quadlet.parent().unwrap()).unwrap();
+    fs::write(&quadlet, "[Container]\nImage=registry.example/ns/mine:1\n").unwrap();
+    assert!(!is_found(&[runs()], ""), "the administrator's image");
+    fs::remove_file(quadlet).unwrap();
     // What cannot be told is a sentence, and no failure.
     for (answers, journal) in
         [(Answers::Well, "exit 3"), (Answers::Well, "kill -9 $$"), (Answers::Nonsense, "")]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use binding::{Binding, Finding, Mismatch};
+use binding::{Bindings, Finding, Mismatch};
 use host::{Role, RootId};
 use overlay_store::Watch;
 use serde::Serialize;
@@ -152,12 +152,12 @@ pub(crate) async fn run(
 
 /// Whether the hook judges the containers of the running system, and has judged those that run.
 async fn look_at_hook(machine: &Machine, state: &State, bus: Option<&Bus>) -> Vec<Finding> {
-    let bindings = &state.bindings.bindings;
-    if bindings.is_empty() {
+    let bindings = &state.bindings;
+    if bindings.bindings.is_empty() {
         return Vec::new();
     }
     let services: Vec<String> =
-        bindings.iter().flat_map(|binding| binding.services.clone()).collect();
+        bindings.bindings.iter().flat_map(|binding| binding.services.clone()).collect();
     let mut findings = hook::check(&machine.system, &services);
     // Without a bus nothing of this machine is known to run: an image build, a container, CI.
     let Some(bus) = bus else { return findings };
@@ -171,7 +171,7 @@ async fn look_at_hook(machine: &Machine, state: &State, bus: Option<&Bus>) -> Ve
 }
 
 async fn look_at_starts(
-    bindings: &[Binding],
+    bindings: &Bindings,
     services: &[String],
     bus: &Bus,
 ) -> Result<Vec<Finding>, String> {

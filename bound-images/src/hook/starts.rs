@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use binding::{Binding, Code, Finding};
+use binding::{Binding, Bindings, Code, Finding};
 
 use crate::system::systemd::{UnitState, of_units};
 
@@ -32,11 +32,18 @@ pub fn parse(text: &[u8]) -> Vec<Start> {
     objects.filter_map(start).collect()
 }
 
-/// The containers of `bindings` that run and that the hook did not judge in this boot.
+/// The containers of `bindings` that run and that the hook did not judge in this boot. A service whose
+/// image the administrator changed is not bound any more, and nothing is asked of it.
 #[must_use]
-pub fn unrecorded(bindings: &[Binding], states: &[UnitState], starts: &[Start]) -> Vec<Finding> {
+pub fn unrecorded(bindings: &Bindings, states: &[UnitState], starts: &[Start]) -> Vec<Finding> {
+    let is_bound = |binding: &&Binding| {
+        let name = Some(binding.name.as_str());
+        let overrides =
+            |found: &Finding| found.code == Code::Overridden && found.subject.as_deref() == name;
+        !bindings.findings.iter().any(overrides)
+    };
     let mut findings = Vec::new();
-    for binding in bindings.iter().filter(|binding| binding.name.ends_with(".container")) {
+    for binding in bindings.bindings.iter().filter(is_bound) {
         let reference = binding.reference.to_string();
         for state in of_units(&binding.services, states) {
             let is_known = |start: &Start| {
@@ -83,7 +90,7 @@ mod tests {
             )
         };
         let start = Start { service: "a.service".into(), reference: "r/a:1".into() };
-        assert_eq!(parse(line("accepted").as_bytes()), [start.clone()]);
+        assert_eq!(parse(line("accepted").as_bytes()), std::slice::from_ref(&start));
         assert_eq!(parse(line("warned").as_bytes()), [start]);
         for none in [
             line("refused"),
