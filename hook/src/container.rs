@@ -275,7 +275,7 @@ mod tests {
             Layer::mounted_at(Path::new("/s/overlay/c/merged"), Path::new(bundle)).unwrap().lists
         };
         let own = PathBuf::from("/s/overlay-containers");
-        assert_eq!(lists("/s/overlay-containers/c/userdata"), [own.clone()]);
+        assert_eq!(lists("/s/overlay-containers/c/userdata"), std::slice::from_ref(&own));
         assert_eq!(
             lists("/run/s/overlay-containers/c/userdata"),
             [own.clone(), "/run/s/overlay-containers".into()]
