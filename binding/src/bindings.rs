@@ -5,7 +5,7 @@ use std::io;
 
 use anyhow::{Context, Result};
 
-use crate::finding::{self, Code, Finding, Place};
+use crate::finding::{self, Code, Finding, Place, Severity};
 use crate::link::{self, Target};
 use crate::pull::PullOptions;
 use crate::quadlet::arguments::check_arguments;
@@ -100,8 +100,18 @@ pub fn read_files(files: &Files<'_>) -> Result<Bindings> {
     let usr = search(&[USR]);
     // Without /etc there is nothing to compare.
     let etc = root.kind(ETC).is_ok().then(|| search(&[ETC, USR]));
-    let mut reader = Reader { files, usr, etc, findings, used: BTreeSet::new(), users: None };
+    let mut reader = Reader {
+        files,
+        usr,
+        etc,
+        findings,
+        used: BTreeSet::new(),
+        users: None,
+        checked: BTreeSet::new(),
+        unbound: Vec::new(),
+    };
     let bindings: Vec<Binding> = entries.iter().filter_map(|entry| reader.binding(entry)).collect();
+    reader.check_users();
     reader.check_neighbours();
     let mut findings = reader.findings;
     finding::sort(&mut findings);
@@ -118,6 +128,10 @@ struct Reader<'a> {
     used: BTreeSet<String>,
     /// File name of a `.image` → the containers that use it; made when first asked for.
     users: Option<BTreeMap<String, Vec<Unit>>>,
+    /// Quadlets that were checked.
+    checked: BTreeSet<String>,
+    /// Containers that use an image which is bound.
+    unbound: Vec<Unit>,
 }
 
 impl Reader<'_> {
@@ -192,6 +206,7 @@ impl Reader<'_> {
     /// What is wrong with a Quadlet, whichever image it names.
     fn check_unit(&mut self, unit: &Unit) {
         let group = group_of(&unit.name);
+        self.checked.insert(unit.path.clone());
         self.findings.extend(check_keys(unit, group));
         if group == "Container" {
             let (usr, files) = (&self.usr, self.files);
@@ -279,6 +294,7 @@ impl Reader<'_> {
                 if let Ok(used) = meaning(&user, &self.usr, self.files, &mut Vec::new()) {
                     self.check_overridden(name, &user, &used);
                 }
+                self.unbound.push(user.clone());
                 units.push(user);
             }
         }
@@ -347,6 +363,21 @@ impl Reader<'_> {
             self.findings.push(finding.about(&unit.name));
             true
         })
+    }
+
+    /// What is wrong with containers that have no link of their own, but use an image that is bound:
+    /// the image is fetched for nothing, which is no reason to refuse the root.
+    fn check_users(&mut self) {
+        for user in std::mem::take(&mut self.unbound) {
+            if self.checked.contains(&user.path) {
+                continue;
+            }
+            let before = self.findings.len();
+            self.check_unit(&user);
+            for finding in self.findings.iter_mut().skip(before) {
+                finding.severity = Severity::Warning;
+            }
+        }
     }
 
     /// Podman 5.4 drops all Quadlets of a directory in which one cannot be parsed

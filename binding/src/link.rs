@@ -132,6 +132,11 @@ fn walk(root: &Root, name: &str) -> Result<(Vec<String>, String), (Code, String)
         let Some(target) = target.to_str() else {
             return Err((Code::NameNotUtf8, format!("the target of {path} is not UTF-8")));
         };
+        if target == "/dev/null" {
+            // Whether there is a /dev depends on where the root is looked at.
+            let why = format!("{path} is masked: it leads to /dev/null, so there is no service");
+            return Err((Code::NotAFile, why));
+        }
         let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
         let dir = if target.starts_with('/') { "" } else { dir };
         if climbs_out(dir, target) {

@@ -26,6 +26,8 @@ fn every_bad_entry_is_told_and_hides_no_other() {
         .link(&format!("{BOUND}/escape.image"), &format!("../../../../../{USR}/also.image"))
         .link(&format!("{BOUND}/todir.image"), &format!("/{USR}"))
         .link(&format!("{BOUND}/null.container"), "/")
+        .link(&format!("{BOUND}/masked.container"), &format!("/{USR}/masked.container"))
+        .link(&format!("{USR}/masked.container"), "/dev/null")
         .link(&format!("{BOUND}/x.build"), &format!("/{USR}/also.image"))
         .link(&format!("{BOUND}/cross.container"), &format!("/{USR}/also.image"))
         .link(&format!("{BOUND}/pod.container"), &format!("/{USR}/p.pod"))
@@ -42,6 +44,7 @@ fn every_bad_entry_is_told_and_hides_no_other() {
          dangling-link BOUND/gone.image\n\
          link-loop BOUND/loop.image\n\
          link-loop BOUND/loop2.image\n\
+         not-a-file BOUND/masked.container\n\
          not-a-file BOUND/null.container\n\
          unknown-extension BOUND/pod.container\n\
          not-a-file BOUND/todir.image\n\

@@ -259,3 +259,31 @@ fn files_that_are_not_text() {
     let tree = Tree::new().bound("x.image", "").file(path, vec![b'\n'; (1 << 20) + 1]);
     assert_eq!(tree.show(), "too-large USR/x.image");
 }
+
+#[test]
+fn a_user_of_a_bound_image_that_podman_refuses_is_told_of() {
+    let tree = Tree::new()
+        .bound("base.image", IMAGE)
+        .quadlet("app.container", "[Container]\nImage=base.image\nNonsense=1\n")
+        .quadlet("other.container", "[Container]\nImage=base.image\n[Service]\nType=forking\n")
+        .quadlet("apart.container", "[Container]\nImage=quay.io/a/c:1\nNonsense=1\n");
+    let read = tree.read();
+    // The image is fetched for nothing, which is no reason to refuse the root.
+    assert!(!read.has_errors(), "{:?}", read.findings);
+    assert!(
+        tree.show().ends_with("unknown-key USR/app.container:3\nrefused USR/other.container:4")
+    );
+}
+
+#[test]
+fn a_file_whose_name_is_no_service_s_is_refused() {
+    for (name, wanted) in [
+        ("a b.container", "service-name USR/a b.container"),
+        ("ü.image", "service-name USR/ü.image"),
+        ("a:b_c.d@e.container", "a:b_c.d@e.container quay.io/a/b:1 [a:b_c.d@e.service]"),
+    ] {
+        let text = if name.ends_with("image") { IMAGE } else { CONTAINER };
+        let shown = Tree::new().bound(name, text).show();
+        assert!(shown.ends_with(wanted), "{name}: {shown}");
+    }
+}

@@ -35,6 +35,10 @@ pub fn services(unit: &Unit) -> (Vec<String>, Vec<Finding>) {
                 "write a name of letters, digits, and : - _ . @ without .service, or remove the line",
             ));
         }
+    } else if !is_service_name(base) {
+        let why = format!("{base:?} is not the name of a service: systemd does not load it");
+        let fix = "rename the Quadlet with letters, digits, and : - _ . @, or set ServiceName=";
+        findings.push(Finding::new(Code::ServiceName, unit.place(), why, fix).about(&unit.name));
     } else if group == "Container" {
         names.push(base.to_owned());
     } else if let Some(template) = base.strip_suffix('@') {
