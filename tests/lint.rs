@@ -23,7 +23,7 @@ use cases::{
 
 fn codes(layers: Vec<Lay>) -> BTreeSet<Code> {
     let world = root(layers);
-    let linted = lint::look(&world.root()).unwrap();
+    let linted = lint::look(&world.root(), Some(&world.root())).unwrap();
     linted.findings.into_iter().map(|finding| finding.code).collect()
 }
 
@@ -98,7 +98,7 @@ fn the_plan_of_a_store_finds_what_cannot_be_in_one() {
 fn severity_depends_on_the_root() {
     let severity = |layers: Vec<Lay>, code| {
         let world = root(layers);
-        let linted = lint::look(&world.root()).unwrap();
+        let linted = lint::look(&world.root(), Some(&world.root())).unwrap();
         linted.findings.iter().find(|finding| finding.code == code).unwrap().is_error()
     };
     let unpinned = || runs("quay.io/a:1");
@@ -118,7 +118,7 @@ fn severity_depends_on_the_root() {
 fn what_bootc_cannot_pull_is_told_with_its_line() {
     let found = |layers: Vec<Lay>| {
         let world = root(layers);
-        let linted = lint::look(&world.root()).unwrap();
+        let linted = lint::look(&world.root(), Some(&world.root())).unwrap();
         let bootc = [Code::BootcRefuses, Code::BootcDiffers];
         let found = linted.findings.into_iter().find(|found| bootc.contains(&found.code)).unwrap();
         format!("{found}")

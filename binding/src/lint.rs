@@ -16,11 +16,11 @@ use crate::reference::Reference;
 /// bootc itself, in a root that it manages.
 const BOOTC: &str = "usr/bin/bootc";
 
-/// All of it, for the bindings of a root; `require_pins` makes an error of a missing digest. Not
-/// sorted.
+/// All of it, for the bindings of a root; `require_pins` makes an error of a missing digest, `fix` is what
+/// to do about one. Not sorted.
 #[must_use]
-pub fn lint(files: &Files<'_>, bindings: &Bindings, require_pins: bool) -> Vec<Finding> {
-    let mut findings = check_pins(&bindings.bindings, require_pins);
+pub fn lint(files: &Files<'_>, bindings: &Bindings, require_pins: bool, fix: &str) -> Vec<Finding> {
+    let mut findings = check_pins(&bindings.bindings, require_pins, fix);
     findings.extend(check_bootc(files, &bindings.bindings));
     findings.extend(check_unused(files, &bindings.bindings));
     findings
@@ -28,7 +28,7 @@ pub fn lint(files: &Files<'_>, bindings: &Bindings, require_pins: bool) -> Vec<F
 
 /// References without a digest, and tags with two. Pure.
 #[must_use]
-pub fn check_pins(bindings: &[Binding], require_pins: bool) -> Vec<Finding> {
+pub fn check_pins(bindings: &[Binding], require_pins: bool, fix: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut told = BTreeSet::new();
     let mut pins: BTreeMap<String, (&Binding, Digest)> = BTreeMap::new();
@@ -39,11 +39,15 @@ pub fn check_pins(bindings: &[Binding], require_pins: bool) -> Vec<Finding> {
             if !told.insert(&binding.place) {
                 continue;
             }
-            let why = format!(
-                "{reference} has no digest: what it means is decided when the root is staged, and \
-                 a pull of the same name hides it from Podman"
-            );
-            let fix = "run `bound-images pin`";
+            let why = match require_pins {
+                true => format!(
+                    "{reference} has no digest, and the configuration has pin = \"require\""
+                ),
+                false => format!(
+                    "{reference} has no digest: what it means is decided when the root is staged, \
+                     and a pull of the same name hides it from Podman"
+                ),
+            };
             let mut found = Finding::new(Code::Unpinned, binding.place.clone(), why, fix);
             if require_pins {
                 found.severity = Severity::Error;
@@ -57,7 +61,7 @@ pub fn check_pins(bindings: &[Binding], require_pins: bool) -> Vec<Finding> {
         if other != digest {
             let why =
                 format!("{name} is pinned to {digest} here, but to {other} in {}", first.place);
-            let fix = "run `bound-images pin`, or give one of them the tag that it has";
+            let fix = format!("{fix}, or give one of them the tag that it has");
             let found = Finding::new(Code::TwoDigests, binding.place.clone(), why, fix);
             findings.push(found.about(&binding.name));
         }

@@ -16,6 +16,7 @@ pub mod pin;
 pub mod podman_conf;
 pub mod pool;
 pub mod render;
+pub mod requirement;
 pub mod settings;
 pub mod shadow;
 pub mod source;

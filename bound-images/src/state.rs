@@ -14,6 +14,7 @@ use overlay_store::{Damage, Occupant, Store, Watch};
 
 use crate::machine::{Machine, Target};
 use crate::pool::damaged::Damaged;
+use crate::requirement;
 use crate::shadow::{self, Shadow};
 
 /// The largest record that is read, in bytes.
@@ -98,6 +99,13 @@ impl ImageState {
 /// # Errors
 /// When it cannot be looked at; what is wrong in it is part of the answer instead.
 pub fn look(path: &Path) -> anyhow::Result<State> {
+    let mut state = look_inside(path)?;
+    requirement::check(&mut state, path, None)?;
+    Ok(state)
+}
+
+/// As [`look`], but for what the configuration demands of references.
+fn look_inside(path: &Path) -> anyhow::Result<State> {
     let root =
         Root::open(path).with_context(|| format!("cannot open the root {}", path.display()))?;
     let (bindings, host) = read_bindings(&root)?;
@@ -116,7 +124,7 @@ pub fn look(path: &Path) -> anyhow::Result<State> {
 /// As [`look`].
 pub fn look_at(machine: &Machine, deployment: &Deployment) -> anyhow::Result<State> {
     let path = machine.files(deployment)?;
-    let mut state = look(&path)?;
+    let mut state = look_inside(&path)?;
     state.id = Some(deployment.id.clone());
     match &mut state.store {
         StoreState::Absent => {
@@ -128,6 +136,7 @@ pub fn look_at(machine: &Machine, deployment: &Deployment) -> anyhow::Result<Sta
     if deployment.role == Role::Booted {
         state.shadows = shadow::look(machine, &state);
     }
+    requirement::check(&mut state, &path, Some(&machine.system))?;
     Ok(state)
 }
 
@@ -343,6 +352,12 @@ impl State {
     #[must_use]
     pub fn name(&self) -> String {
         self.id.as_ref().map_or_else(|| self.root.display().to_string(), RootId::short)
+    }
+
+    /// Its directory, unless it is one of this host's, which nobody changes.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        self.id.is_none().then_some(self.root.as_path())
     }
 
     /// The command that makes its store complete.

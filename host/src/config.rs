@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use binding::Root;
 use serde::Deserialize;
 
 /// Where fragments are looked for, in this order.
@@ -98,6 +99,45 @@ const KEYS: [&str; 10] = [
 const DAY: u64 = 86_400;
 /// The longest last call, in seconds: `reboot.target` gives up after 30 minutes.
 const MAX_LAST_CALL: u32 = 1500;
+
+/// Reads and merges the fragments in directories of roots (the latter are not trusted): links are
+/// followed inside of their root, and nothing is waited for.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_inside(directories: &[(&Root, &str)]) -> anyhow::Result<Config> {
+    let mut files: BTreeMap<String, (PathBuf, String)> = BTreeMap::new();
+    for (root, directory) in directories {
+        let directory = directory.trim_start_matches('/');
+        let shown = root.path().join(directory);
+        let entries = match root.list_optional(directory) {
+            Ok(entries) => entries.unwrap_or_default(),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot list {}", shown.display()));
+            }
+        };
+        let names = entries.iter().filter_map(|entry| entry.name.to_str());
+        for name in names.filter(|name| name.ends_with(".toml")) {
+            let (path, inside) = (shown.join(name), format!("{directory}/{name}"));
+            let bytes = match root.read(&inside, MAX_FRAGMENT) {
+                // What is masked so may have no /dev where it is looked at.
+                Err(_) if root.read_link(&inside).is_ok_and(|target| target == "/dev/null") => {
+                    Vec::new()
+                }
+                bytes => bytes.with_context(|| format!("cannot read {}", path.display()))?,
+            };
+            let text = String::from_utf8(bytes)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            files.insert(name.to_owned(), (path, text));
+        }
+    }
+    let mut config = Config::default();
+    for (path, text) in files.values() {
+        merge(&mut config, path, text)
+            .with_context(|| format!("{} is not valid", path.display()))?;
+    }
+    Ok(config)
+}
 
 /// Reads and merges the fragments in `directories`.
 ///

@@ -31,13 +31,13 @@ pub(crate) async fn run(
         render::failed(&why, style);
         return Ok(Exit::Usage);
     }
-    let (shown, path) = match typed.root.as_deref() {
-        None => (PathBuf::from("/"), machine.system.path().to_owned()),
+    let (shown, path, deployed) = match typed.root.as_deref() {
+        None => (PathBuf::from("/"), machine.system.path().to_owned(), false),
         Some(root) => match machine.target(Some(root), Role::Booted)? {
-            Target::Plain(path) => (path.clone(), path),
+            Target::Plain(path) => (path.clone(), path, false),
             Target::Deployment(deployment) => {
                 let path = machine.files(&deployment)?;
-                (path.clone(), path)
+                (path.clone(), path, true)
             }
         },
     };
@@ -46,7 +46,7 @@ pub(crate) async fn run(
         render::failed(&why, style);
         return Ok(Exit::Usage);
     }
-    let mut linted = lint::look(&path)?;
+    let mut linted = lint::look(&path, (!deployed).then_some(shown.as_path()))?;
     let mut failed = Vec::new();
     if typed.check_registry {
         let (found, errors) = ask(sources, &linted.bindings, &path).await?;

@@ -1,22 +1,16 @@
 //! The configuration that a root brings.
 
 use binding::{Code, Finding, Place, Root};
-use host::config::{Config, DIRECTORIES, read};
+use host::config::{Config, DIRECTORIES, read_inside};
 
 /// What the root's fragments say together, and what is wrong with them.
 pub(super) fn check(root: &Root) -> (Config, Vec<Finding>) {
-    let inside: Vec<_> = DIRECTORIES
-        .iter()
-        // Links are followed inside the root only; a directory that is not there says nothing.
-        .filter_map(|path| root.resolve(path.trim_start_matches('/')).ok())
-        .map(|path| root.path().join(path))
-        .collect();
-    let directories: Vec<_> = inside.iter().map(|path| path.as_path()).collect();
+    let directories = DIRECTORIES.map(|path| (root, path));
     let place = Place::file("usr/lib/bound-images/config.d");
     let found = |place: Place, why: String| {
         Finding::new(Code::BadConfig, place, why, "correct or remove it (docs/upgrade.md)")
     };
-    match read(&directories) {
+    match read_inside(&directories) {
         Ok(config) => {
             let unknown = config.unknown.iter().map(|text| {
                 let (place, why) = split(text, root).unwrap_or((place.clone(), text.clone()));

@@ -29,12 +29,13 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use binding::{Finding, RECORD_FILE, Record};
+use binding::{Binding, Finding, RECORD_FILE, Record, finding};
 use overlay_store::Builder;
 
 use self::home::{Home, Work};
 use self::neighbour::Neighbour;
 use self::resolve::Answers;
+use crate::requirement;
 use crate::settings::StageSettings;
 use crate::source::Source;
 use crate::state::{Held, State, StoreState};
@@ -200,7 +201,11 @@ fn judge_bindings(
     observer: &Observer,
     told: &mut Vec<Finding>,
 ) -> Result<(), StageError> {
-    let findings = state.bindings.findings.clone();
+    let mut findings = state.bindings.findings.clone();
+    if settings.require_pins {
+        findings.extend(unpinned(state));
+        finding::sort(&mut findings);
+    }
     // A root that runs is not made better by refusing it everything for one binding.
     if findings.iter().any(Finding::is_error) && !settings.late {
         return Err(StageError::Bindings(findings));
@@ -211,20 +216,14 @@ fn judge_bindings(
             told.push(finding);
         }
     }
-    let unpinned: Vec<&str> = state
-        .bindings
-        .bindings
-        .iter()
-        .filter(|binding| !binding.reference.is_pinned() && state.recorded(binding).is_none())
-        .map(|binding| binding.name.as_str())
-        .collect();
-    if settings.require_pins && !settings.late && !unpinned.is_empty() {
-        return Err(StageError::Refused(format!(
-            "the configuration has pin = \"require\", and no digest stands in {}",
-            unpinned.join(", ")
-        )));
-    }
     Ok(())
+}
+
+/// What this host's configuration refuses in a root that it has not staged before.
+fn unpinned(state: &State) -> Vec<Finding> {
+    let is_new = |binding: &&Binding| state.recorded(binding).is_none();
+    let new: Vec<Binding> = state.bindings.bindings.iter().filter(is_new).cloned().collect();
+    requirement::findings_of(&new, &requirement::remedy(state.directory()))
 }
 
 /// All that a stage works with.
