@@ -325,7 +325,8 @@ fn damage_is_reported_kept_and_repaired_only_on_demand() {
         assert!(paths.any(|path| path.contains(&file)), "{what}: not in full: {value}");
         let refused = world.stage(&[]);
         assert_eq!(refused.code, Some(1), "{what}: {}", refused.all());
-        refused.says(&["--repair", "damaged"]);
+        let repair = format!("`bound-images stage --root {} --repair`", world.root().display());
+        refused.says(&[&repair, "damaged"]);
         assert!(names(&refused.err), "{what}: {file} is not named: {}", refused.all());
         assert_same(&harmed, &picture(&world.store()), &format!("{what}: silently changed"));
         world.stage(&["--repair"]).expect(0, &["Staged 2 images"]);

@@ -135,6 +135,102 @@ fn what_bootc_cannot_pull_is_told_with_its_line() {
     }
 }
 
+/// Whoever reads a remedy may type it.
+#[test]
+fn remedies_name_the_root_that_was_typed() {
+    let world = root(vec![runs("quay.io/a:1"), Gone("usr/share/containers/storage.conf")]);
+    let top = world.root();
+    let shown = top.to_str().unwrap();
+    let ran = world.run("lint", &[]);
+    ran.says(&[
+        &format!("run `bound-images pin --root {shown}`"),
+        &format!("run `bound-images storage-conf enable --root {shown}`"),
+    ]);
+    // What was printed does it.
+    let enable = world
+        .command_of(common::PROGRAM)
+        .args(["storage-conf", "enable", "--root"])
+        .arg(&top)
+        .output();
+    Ran::of(enable.unwrap()).expect(0, &["it lists"]);
+    assert!(top.join("usr/share/containers/storage.conf").exists());
+    let inside = world.command_of(common::PROGRAM).args(["lint", "--host"]).arg(&top).output();
+    Ran::of(inside.unwrap()).says(&["run `bound-images pin --root /`"]);
+    let world = root(vec![container(""), Gone("usr/lib/containers/storage")]);
+    let shown = world.root().display().to_string();
+    world.run("lint", &[]).says(&[&format!("`bound-images stage --root {shown}`")]);
+}
+
+#[test]
+fn a_key_that_is_nearly_right_is_named() {
+    let told = |more: &str, wanted: &[&str]| {
+        root(vec![container(more)]).run("lint", &[]).says(wanted);
+    };
+    told("[X-BoundImage]\nRequierd=no\n", &["unknown-binding-key", "did you mean Required=?"]);
+    told("[X-BoundImage]\nOptional=yes\n", &["Required= is the only key"]);
+    told("PublishPorts=80\n", &["unknown-key", "did you mean PublishPort=?"]);
+}
+
+/// Quadlets and links that are copied into an image have no store yet, nor need they.
+#[test]
+fn files_without_an_operating_system_are_not_asked_for_its_store() {
+    let system = || Gone("usr/lib/os-release");
+    let bare = || vec![Gone("usr/lib/containers"), Gone("usr/share/containers/storage.conf")];
+    let source = root([vec![container(""), system()], bare()].into_iter().flatten().collect());
+    source
+        .run("lint", &["--strict"])
+        .expect(0, &["nothing to complain of", "note: ", "lint in the image"]);
+    let image = root([vec![container("")], bare()].into_iter().flatten().collect());
+    image.run("lint", &["--strict"]).expect(1, &["store-missing", "store-not-listed"]);
+    // What they do bring is looked at.
+    let broken = text("usr/share/containers/storage.conf", "[storage]\ndriver = over\n");
+    let source = root(vec![container(""), system(), Gone("usr/lib/containers"), broken]);
+    source.run("lint", &[]).expect(1, &["storage-conf-invalid"]);
+}
+
+#[test]
+fn a_broken_storage_conf_is_told_with_line_column_and_what_follows() {
+    let main = "usr/share/containers/storage.conf";
+    let drop_in = "etc/containers/storage.conf.d/10.conf";
+    for (path, text_of, line, why) in [
+        (main, "[storage]\ndriver = over\n", 2, "column 10: "),
+        (main, "[storage]\n\ndriver = 3\n", 3, "driver"),
+        (main, "[storage\n", 1, "column "),
+        (drop_in, "[storage.options]\n additionalimagestores = [\n", 2, "column "),
+        (drop_in, "[storage.options]\nadditionalimagestores = 3\n", 2, "additionalimagestores"),
+    ] {
+        let world = root(vec![container(""), text(path, text_of)]);
+        let ran = world.run("lint", &[]);
+        let place = format!("error[storage-conf-invalid] {path}:{line}: ");
+        ran.expect(1, &[&place, why, "every podman command that reads the file fails"]);
+        let shown = world.run("storage-conf", &["show"]);
+        shown.expect(1, &[&format!("/{path}:{line}:"), "all its commands fail"]);
+    }
+}
+
+#[test]
+fn list_tells_of_an_image_that_nobody_uses() {
+    let world = root(vec![pull("")]);
+    world.run("list", &[]).says(&["warning[unused-image]", "x.image"]);
+    let json = world.run("list", &["--format", "json"]).json();
+    assert_eq!(json[0]["findings"][0]["code"], "unused-image");
+    let world = root(vec![pull(""), runs("x.image")]);
+    assert!(!world.run("list", &[]).all().contains("unused-image"));
+}
+
+#[test]
+fn help_has_the_formats_that_a_command_takes() {
+    let help = |command: &str| {
+        let ran = root(Vec::new()).command_of(common::PROGRAM).args([command, "--help"]).output();
+        Ran::of(ran.unwrap()).out
+    };
+    assert!(help("lint").contains("sarif") && help("lint").contains("github"));
+    for command in ["list", "verify", "stage", "status", "pin"] {
+        let help = help(command);
+        assert!(help.contains("json") && !help.contains("sarif"), "{command}: {help}");
+    }
+}
+
 #[test]
 fn formats_and_exit_codes() {
     let world = root(vec![runs("quay.io/a:1")]);

@@ -179,6 +179,62 @@ fn mode_and_owner_are_kept_and_a_read_only_root_is_told() {
     assert_eq!(names, 1, "something is left beside it");
 }
 
+#[test]
+fn a_file_that_cannot_be_written_is_told_with_what_to_write() {
+    if !have(&["unshare", "setpriv", "chattr"]) {
+        return;
+    }
+    let Some((world, registry)) = ready() else { return };
+    let one = push(&registry, "t/one", "1", MANIFEST, "one");
+    world.bind("a.container", format!("[Container]\nImage={}/t/one:1\n", registry.host()));
+    let quadlets = world.root().join(USR);
+    let before = read(&world, &format!("{USR}/a.container"));
+    let dir = format!("\"$ROOT\"/{USR}");
+    let pin = "exec \"$P\" pin --root \"$ROOT\"";
+    // Not every file system has the flag; one that has none can be written.
+    let immutable = |what: &str| {
+        format!(
+            "chattr +i {what} || exec echo no flags; trap 'chattr -i {what}' EXIT
+             \"$P\" pin --root \"$ROOT\""
+        )
+    };
+    for (what, script, why) in [
+        (
+            "no space",
+            format!(
+                "mount -t tmpfs -o size=64k tmpfs /mnt; cp {dir}/a.container /mnt/
+                 dd if=/dev/zero of=/mnt/full bs=4k 2>/dev/null || true
+                 mount --bind /mnt {dir}; {pin}"
+            ),
+            "No space left",
+        ),
+        (
+            "a user",
+            format!(
+                "exec setpriv --reuid=65534 --regid=65534 --clear-groups {}",
+                pin.trim_start_matches("exec ")
+            ),
+            "Permission denied",
+        ),
+        ("an immutable file", immutable(&format!("{dir}/a.container")), "not permitted"),
+        ("an immutable directory", immutable(&dir), "not permitted"),
+    ] {
+        let ran = world.unshared(&script);
+        if ran.out.starts_with("no flags") {
+            eprintln!("skipped: needs chattr +i, for {what}");
+            continue;
+        }
+        let write = format!("write Image={}/t/one:1@{one}", registry.host());
+        ran.expect(3, &[why, &write, &format!("where {USR}/a.container:2 comes from")]);
+        assert_eq!(read(&world, &format!("{USR}/a.container")), before, "{what}");
+        assert_eq!(
+            fs::read_dir(&quadlets).unwrap().count(),
+            1,
+            "{what}: something is left beside it"
+        );
+    }
+}
+
 /// Layouts of one value; `@` is the registry.
 const LAYOUTS: [(&str, &str); 7] = [
     ("plain.container", "[Container]\nImage=@/t/one:1\n"),

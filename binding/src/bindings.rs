@@ -10,7 +10,7 @@ use crate::link::{self, Target};
 use crate::pull::PullOptions;
 use crate::quadlet::arguments::check_arguments;
 use crate::quadlet::image::{Meaning, meaning, parse_image};
-use crate::quadlet::keys::check_keys;
+use crate::quadlet::keys::{check_keys, correct};
 use crate::quadlet::options::pull_options;
 use crate::quadlet::search::{ETC, Files, Search, USR};
 use crate::quadlet::service::{check_refused, group_of, services};
@@ -352,7 +352,10 @@ impl Reader<'_> {
         const GROUP: &str = "X-BoundImage";
         for (key, place) in unit.keys(GROUP).into_iter().filter(|(key, _)| key != "Required") {
             let why = format!("{key}= is not known in [{GROUP}]");
-            let fix = "correct or remove it; Required= is the only key";
+            let fix = match correct(&key, ["Required"]) {
+                fix if fix.contains("mean") => fix,
+                fix => format!("{fix}; Required= is the only key"),
+            };
             let finding = Finding::new(Code::UnknownBindingKey, place, why, fix);
             self.findings.push(finding.about(&unit.name));
         }

@@ -127,7 +127,8 @@ fn binding_line(binding: &Binding) -> Option<usize> {
 }
 
 /// `.image` units of the root that no Quadlet names.
-fn check_unused(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
+#[must_use]
+pub fn check_unused(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
     // A search path that cannot be read is a finding already.
     let Ok(search) = Search::read(files.root, &[USR]) else { return Vec::new() };
     let live = Search::read(files.root, &[ETC, USR]).unwrap_or_default();

@@ -21,6 +21,10 @@ const EXIT_CODES: &str = "Exit codes:
   3    could not look: I/O, disk full, a registry that cannot be asked
   130  interrupted";
 
+const LINT_FORMATS: &str = "Formats of lint only:
+  --format sarif   SARIF 2.1.0, for code scanning
+  --format github  annotations of GitHub Actions";
+
 #[derive(Args, Debug)]
 pub(crate) struct Global {
     /// How results are written to standard output
@@ -44,9 +48,11 @@ pub(crate) enum Output {
     Table,
     /// For programs: documented, with a `schema` number
     Json,
-    /// SARIF 2.1.0, for code scanning; only `lint`
+    /// SARIF 2.1.0, for code scanning; only `lint`, whose help has it
+    #[value(hide = true)]
     Sarif,
-    /// Annotations of GitHub Actions; only `lint`
+    /// Annotations of GitHub Actions; only `lint`, whose help has it
+    #[value(hide = true)]
     Github,
 }
 
@@ -102,6 +108,7 @@ pub(crate) enum Command {
     /// Remove stores and downloads that no root uses or wants
     Gc(Gc),
     /// Say what would go wrong later, for those who build images
+    #[command(after_help = LINT_FORMATS)]
     Lint(Lint),
     /// Write into Quadlets the digests that their tags have now
     Pin(Pin),

@@ -233,7 +233,9 @@ fn template_of(service: &str) -> Option<String> {
 /// The storage.conf at `host` (path, text) with our store; `None` when it lists it already.
 fn with_store(host: Option<(&str, &str)>, store: &str) -> Result<Option<String>, String> {
     if let Some((path, text)) = host {
-        let conf = StorageConf::parse(path, text).map_err(|error| error.to_string())?;
+        // No other file is taken in its place.
+        let conf = StorageConf::parse(path, text)
+            .map_err(|error| format!("{error}: every podman command that reads it fails"))?;
         if conf.lists_store(store) {
             return Ok(None);
         }

@@ -4,7 +4,6 @@
 //! would take longer than a generator may.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use binding::record::MAX_RECORD;
@@ -110,12 +109,8 @@ fn pooled(
 
 /// The configuration; where it is wrong, a warning and the defaults.
 pub(crate) fn read_config(root: &Root, warnings: &mut Vec<String>) -> Config {
-    let directories: Vec<PathBuf> = host::config::DIRECTORIES
-        .iter()
-        .map(|path| root.path().join(path.trim_start_matches('/')))
-        .collect();
-    let directories: Vec<_> = directories.iter().map(PathBuf::as_path).collect();
-    match host::config::read(&directories) {
+    let directories = host::config::DIRECTORIES.map(|path| (root, path));
+    match host::config::read_inside(&directories) {
         Ok(config) => {
             warnings.extend(config.unknown.iter().cloned());
             config

@@ -72,6 +72,7 @@ pub(crate) fn root(layers: Vec<Lay>) -> World {
         world.write(&format!("usr/lib/containers/storage/{lock}"), "");
     }
     world.write("usr/share/containers/storage.conf", CONF);
+    world.write("usr/lib/os-release", "ID=test\n");
     for one in layers {
         match one {
             Bind(name, text) => world.bind(name, text),

@@ -35,8 +35,8 @@ pub fn check_keys(unit: &Unit, group: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (key, place) in unit.keys(group).into_iter().filter(|(key, _)| !has(known, key)) {
         let (who, fix) = match has(newer, &key) {
-            true => ("Podman 5.4", "remove it unless the root's Podman is newer"),
-            false => ("Podman up to 6.0", "correct or remove it"),
+            true => ("Podman 5.4", "remove it unless the root's Podman is newer".to_owned()),
+            false => ("Podman up to 6.0", correct(&key, known.split_whitespace())),
         };
         let why = format!("{who} does not know {key}= in [{group}] and refuses the whole Quadlet");
         findings.push(Finding::new(Code::UnknownKey, place, why, fix).about(&unit.name));
@@ -49,4 +49,54 @@ pub fn check_keys(unit: &Unit, group: &str) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The remedy for a key that is not one of `known`, with the one that was meant, if one is near.
+pub(crate) fn correct<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let near = known.into_iter().map(|known| (distance(key, known), known)).min();
+    match near.filter(|(far, known)| *far <= 2 && *far < known.len().min(key.len())) {
+        Some((_, known)) => format!("correct or remove it; did you mean {known}=?"),
+        None => "correct or remove it".to_owned(),
+    }
+}
+
+/// How many letters have to be added, taken away or changed, whatever their case; long texts are far.
+fn distance(one: &str, other: &str) -> usize {
+    if one.len() > 64 {
+        return usize::MAX;
+    }
+    let lower = |text: &str| text.to_ascii_lowercase().chars().collect::<Vec<_>>();
+    let (one, other) = (lower(one), lower(other));
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, letter) in one.iter().enumerate() {
+        let mut next = vec![index + 1];
+        let mut left = index + 1;
+        for ((other, above_left), above) in other.iter().zip(&row).zip(row.iter().skip(1)) {
+            left = (above_left + usize::from(letter != other)).min(above + 1).min(left + 1);
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_that_was_meant() {
+        for (key, wanted) in [
+            ("Requierd", "did you mean Required=?"),
+            ("required", "did you mean Required=?"),
+            ("Require", "did you mean Required=?"),
+            ("Optional", "correct or remove it"),
+            ("", "correct or remove it"),
+            (&"x".repeat(100_000), "correct or remove it"),
+        ] {
+            assert!(correct(key, ["Required"]).ends_with(wanted), "{key}");
+        }
+        assert!(correct("Imgae", CONTAINER.split_whitespace()).ends_with("did you mean Image=?"));
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
 }

@@ -55,6 +55,13 @@ pub(crate) async fn run(
         failed = errors;
     }
     render::lint(&shown, &linted.findings, output, style)?;
+    if linted.is_overlay && !linted.bindings.is_empty() && output == Output::Table {
+        render::note(&format!(
+            "note: {} has no operating system in it; whether its store and storage.conf are right is \
+             told by lint in the image",
+            shown.display()
+        ));
+    }
     for error in &failed {
         // Those who read JSON or SARIF have one object, and not two.
         render::note(&format!("error: {error}"));

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use binding::finding;
 use host::Role;
 
 use super::Exit;
@@ -22,7 +23,11 @@ pub async fn run(
     style: Style,
 ) -> anyhow::Result<Exit> {
     let target = machine.target(root, Role::Booted)?;
-    let state = state::look_target(machine, &target)?;
+    let mut state = state::look_target(machine, &target)?;
+    // What takes space and serves nobody.
+    let unused = state.unused()?;
+    state.bindings.findings.extend(unused);
+    finding::sort(&mut state.bindings.findings);
     let runs = match &target {
         Target::Deployment(deployment) => deployment.role == Role::Booted,
         Target::Plain(_) => root.is_none(),

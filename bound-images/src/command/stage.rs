@@ -222,7 +222,9 @@ pub(super) fn variable<'a>(
 
 fn exit(error: &StageError) -> Exit {
     match error {
-        StageError::Bindings(_) | StageError::Damaged(_) | StageError::Refused(_) => Exit::Findings,
+        StageError::Bindings(_) | StageError::Damaged(..) | StageError::Refused(_) => {
+            Exit::Findings
+        }
         StageError::NotRoot => Exit::Usage,
         StageError::Sources(list) => {
             exit_of(&list.iter().map(|(_, error)| error.clone()).collect::<Vec<_>>())

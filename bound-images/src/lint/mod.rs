@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use binding::quadlet::search::Files;
-use binding::{Binding, Finding, Platform, Root, finding};
+use binding::{Binding, Code, Finding, Platform, Root, finding};
 use host::config::Pin;
 
 use crate::requirement::remedy;
@@ -21,7 +21,13 @@ pub struct Linted {
     pub bindings: Vec<Binding>,
     /// What is wrong, sorted by place.
     pub findings: Vec<Finding>,
+    /// Whether these are files for a root, in which no operating system is.
+    pub is_overlay: bool,
 }
+
+/// What an image has that is more than files to be copied into one.
+const SYSTEM: [&str; 4] =
+    ["usr/lib/os-release", "etc/os-release", "usr/bin", "usr/lib/systemd/systemd"];
 
 /// Looks at the root in the directory `path`, which people know as `shown`; none: it is deployed, and
 /// nobody changes it.
@@ -39,10 +45,20 @@ pub fn look(path: &Path, shown: Option<&Path>) -> anyhow::Result<Linted> {
     findings.extend(binding::lint::lint(&files, &bound, require_pins, &remedy(shown)));
     // A root that binds nothing needs neither a store nor a gate.
     if !bound.bindings.is_empty() || bound.has_errors() {
-        findings.extend(storage::check(&root)?);
+        let option = match shown {
+            Some(path) if path != Path::new("/") => format!(" --root {}", path.display()),
+            _ => String::new(),
+        };
+        findings.extend(storage::check(&root, &option)?);
         findings.extend(gate::check(&root)?);
     }
     findings.extend(bound.findings);
+    let is_overlay = SYSTEM.iter().all(|path| root.kind(path).is_err());
+    if is_overlay {
+        // Store and storage.conf come with the image that these files are copied into.
+        let elsewhere = [Code::StoreMissing, Code::StoreNotListed];
+        findings.retain(|finding| finding.is_error() || !elsewhere.contains(&finding.code));
+    }
     finding::sort(&mut findings);
-    Ok(Linted { bindings: bound.bindings, findings })
+    Ok(Linted { bindings: bound.bindings, findings, is_overlay })
 }

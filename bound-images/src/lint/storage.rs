@@ -4,8 +4,9 @@ use std::io;
 
 use anyhow::Context as _;
 use binding::{Code, Finding, Kind, Place, Root, STORE_PATH, Severity};
-use storage_conf::{MAX_SIZE, SEARCH, StorageConf};
+use storage_conf::{ConfError, Environment, Generation, MAX_SIZE, SEARCH, StorageConf};
 
+use crate::podman_conf::gather;
 use crate::state::{self, StoreState};
 
 /// Drop-ins of storage.conf, which Podman 6 reads and older versions do not.
@@ -21,15 +22,16 @@ const LOCKS: [&str; 2] = ["overlay-layers/layers.lock", "overlay-images/images.l
 /// How many faults of a store are told; `verify` tells all.
 const MAX_DAMAGE: usize = 3;
 
-/// What is wrong with the store's place and with storage.conf.
-pub(super) fn check(root: &Root) -> anyhow::Result<Vec<Finding>> {
-    let (listed, mut findings) = check_conf(root)?;
-    findings.extend(check_store(root, listed)?);
+/// What is wrong with the store's place and with storage.conf; `option` is what names the root in a
+/// command.
+pub(super) fn check(root: &Root, option: &str) -> anyhow::Result<Vec<Finding>> {
+    let (listed, mut findings) = check_conf(root, option)?;
+    findings.extend(check_store(root, listed, option)?);
     Ok(findings)
 }
 
 /// Whether the root's storage.conf lists the store, and what is wrong with it.
-fn check_conf(root: &Root) -> anyhow::Result<(bool, Vec<Finding>)> {
+fn check_conf(root: &Root, option: &str) -> anyhow::Result<(bool, Vec<Finding>)> {
     let ours = format!("/{STORE_PATH}");
     let mut findings = Vec::new();
     let mut parsed = Vec::new();
@@ -39,7 +41,7 @@ fn check_conf(root: &Root) -> anyhow::Result<(bool, Vec<Finding>)> {
             Ok(conf) => parsed.push((path, conf)),
             // Podman reads the first file only.
             Err(error) if parsed.is_empty() => {
-                findings.push(invalid(path, error.line, &error.why));
+                findings.push(invalid(&error));
                 return Ok((false, findings));
             }
             Err(_) => {}
@@ -66,10 +68,14 @@ fn check_conf(root: &Root) -> anyhow::Result<(bool, Vec<Finding>)> {
             "{ours} is not in additionalimagestores: bound services see it, but `podman inspect` and \
              `podman start` of their containers do not"
         );
-        let fix = "run `bound-images storage-conf enable`".to_owned();
+        let fix = format!("run `bound-images storage-conf enable{option}`");
         findings.push(Finding::new(Code::StoreNotListed, Place::file(path), why, fix));
     }
     findings.extend(dropins);
+    // A drop-in of the wrong form or type, which only Podman 6 reads.
+    if let Err(error) = gather(root, Generation::Since6, &Environment::default()).result {
+        findings.push(invalid(&error));
+    }
     Ok((listed, findings))
 }
 
@@ -85,8 +91,8 @@ fn check_drop_ins(root: &Root, ours: &str, listed: bool) -> anyhow::Result<Vec<F
             let path = format!("{directory}/{name}");
             let Some(text) = text(root, &path)? else { continue };
             match additional_stores(&text) {
-                Err((line, why)) => findings.push(invalid(&path, line, &why)),
-                Ok(Said::Nothing) => {}
+                // Podman 6 says below what is wrong with it.
+                Err(_) | Ok(Said::Nothing) => {}
                 Ok(Said::Replaces(stores)) if listed && !stores.iter().any(|one| one == ours) => {
                     let why = format!(
                         "from Podman 6 on, its list takes the place of the one with {ours}"
@@ -144,9 +150,10 @@ fn additional_stores(text: &str) -> Result<Said, (Option<usize>, String)> {
     Ok(if appends == Some(true) { Said::Adds(paths) } else { Said::Replaces(paths) })
 }
 
-fn invalid(path: &str, line: Option<usize>, why: &str) -> Finding {
-    let place = Place { file: path.to_owned(), line };
-    let why = format!("{why}: every podman command that reads the file fails");
+fn invalid(error: &ConfError) -> Finding {
+    let place = Place { file: error.file.trim_start_matches('/').to_owned(), line: error.line };
+    let column = error.column.map_or_else(String::new, |column| format!("column {column}: "));
+    let why = format!("{column}{}: every podman command that reads the file fails", error.why);
     Finding::new(Code::StorageConfInvalid, place, why, "mend the file")
 }
 
@@ -159,16 +166,18 @@ fn text(root: &Root, path: &str) -> anyhow::Result<Option<String>> {
 }
 
 /// What is wrong with the directory where Podman looks for the store.
-fn check_store(root: &Root, listed: bool) -> anyhow::Result<Vec<Finding>> {
+fn check_store(root: &Root, listed: bool, option: &str) -> anyhow::Result<Vec<Finding>> {
     let place = || Place::file(STORE_PATH);
-    let fix = "install bound-images completely (`make install`), which makes an empty store there, \
-               or run `bound-images stage`";
+    let fix = format!(
+        "install bound-images completely (`make install`), which makes an empty store there, or run \
+         `bound-images stage{option}`"
+    );
     let Ok(path) = root.resolve(STORE_PATH) else {
         let why = match listed {
             true => "it does not exist, but storage.conf lists it: every podman command fails",
             false => "it does not exist: a store of the pool cannot be mounted there",
         };
-        let mut found = Finding::new(Code::StoreMissing, place(), why, fix);
+        let mut found = Finding::new(Code::StoreMissing, place(), why, &fix);
         if listed {
             found.severity = Severity::Error;
         }
@@ -187,7 +196,7 @@ fn check_store(root: &Root, listed: bool) -> anyhow::Result<Vec<Finding>> {
             Err(_) => {
                 let why =
                     format!("it has no {lock}: where it is read-only, every podman command fails");
-                return Ok(vec![invalid(why, fix)]);
+                return Ok(vec![invalid(why, &fix)]);
             }
         }
     }
@@ -199,8 +208,8 @@ fn check_store(root: &Root, listed: bool) -> anyhow::Result<Vec<Finding>> {
         }
         StoreState::Ours(held) => {
             let shown = held.damage.iter().take(MAX_DAMAGE);
-            let fix = "run `bound-images stage --repair`";
-            shown.map(|damage| invalid(damage.to_string(), fix)).collect()
+            let fix = format!("run `bound-images stage{option} --repair`");
+            shown.map(|damage| invalid(damage.to_string(), &fix)).collect()
         }
     })
 }

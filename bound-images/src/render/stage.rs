@@ -228,7 +228,7 @@ pub fn stage_failed(error: &StageError, style: Style) {
             }
             Vec::new()
         }
-        StageError::Damaged(damage) => {
+        StageError::Damaged(damage, _) => {
             damage.iter().map(|damage| super::shorten(&damage.to_string())).collect()
         }
         StageError::Sources(list) => {

@@ -12,8 +12,8 @@ use crate::source::SourceError;
 pub enum StageError {
     /// The bindings are wrong; all that was found, warnings included.
     Bindings(Vec<Finding>),
-    /// The store that is there is damaged.
-    Damaged(Vec<Damage>),
+    /// The store that is there is damaged, and the command that replaces it.
+    Damaged(Vec<Damage>, String),
     /// What is there must not be touched, or the place is unfit: why, and what to do.
     Refused(String),
     /// The disk has no room for it: how much is needed, how much is free.
@@ -36,9 +36,9 @@ impl fmt::Display for StageError {
                 let problems = crate::render::count(errors, "problem");
                 write!(f, "nothing was staged: the root's bindings have {problems}; solve that first")
             }
-            Self::Damaged(damage) => write!(
+            Self::Damaged(damage, repair) => write!(
                 f,
-                "nothing was staged: the store that is there is damaged ({}); stage with --repair to replace it",
+                "nothing was staged: the store that is there is damaged ({}); `{repair}` replaces it",
                 crate::render::count(damage.len(), "place")
             ),
             Self::NotRoot => f.write_str(
@@ -65,7 +65,7 @@ impl StageError {
                 let first = findings.iter().find(|finding| finding.is_error());
                 first.map_or_else(|| self.to_string(), ToString::to_string)
             }
-            Self::Damaged(damage) => {
+            Self::Damaged(damage, _) => {
                 damage.first().map_or_else(|| self.to_string(), ToString::to_string)
             }
             Self::Sources(list) => list

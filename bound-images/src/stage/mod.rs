@@ -141,7 +141,8 @@ async fn attempt(
         && held.name.is_none()
         && !settings.repair
     {
-        return Err(StageError::Damaged(held.damage.clone()));
+        let repair = format!("{} --repair", state.stage_command());
+        return Err(StageError::Damaged(held.damage.clone(), repair));
     }
     let home = Home::find(site, state, held)?;
     let neighbours = home.neighbours(held);
