@@ -14,6 +14,7 @@
 //! `[storage.options.overlay]`.
 
 mod conf;
+mod drop_in;
 mod edit;
 mod effective;
 mod error;
@@ -23,6 +24,7 @@ mod merge;
 mod search;
 
 pub use conf::{StorageConf, Store, main_file};
+pub use drop_in::{merge_drop_ins, one_more};
 pub use edit::{Disabled, Enabled, MARK, disable, enable, made};
 pub use effective::{Effective, Overridden, Place, Text, Valued, effective};
 pub use error::{ConfError, MergeError};

@@ -232,9 +232,13 @@ pub fn judge(state: &State, deep: bool) -> Verdict {
         StoreState::Ours(held) => {
             store_id = Some(held.record.store_id());
             for damage in &held.damage {
-                let subject = held.bindings_of(&damage.subject).join(", ");
+                let suffer = held.bindings_of(&damage.subject);
+                // A list that is wrong, or a layer that nobody is known to have, may be anybody's.
+                let optional =
+                    !suffer.is_empty() && suffer.iter().all(|name| !requires(state, name));
+                let subject = suffer.join(", ");
                 let subject = Some(subject.as_str()).filter(|subject| !subject.is_empty());
-                problems.push(problem(subject, Some(&damage.path), damage.why.clone(), false));
+                problems.push(problem(subject, Some(&damage.path), damage.why.clone(), optional));
             }
             // Of a damaged store the last line says what to do: one next step, and not two.
             let fix = if held.damage.is_empty() { format!("; {fix}") } else { String::new() };
@@ -295,10 +299,15 @@ async fn policy_warning(environment: Vec<(OsString, OsString)>) -> Option<String
     })
 }
 
+/// Whether the root may not boot without the image of a binding; also where it is not known here.
+fn requires(state: &State, name: &str) -> bool {
+    !state.bindings.bindings.iter().any(|known| known.name == name && !known.required)
+}
+
 /// Whether only an optional binding differs from the record.
 fn is_optional(state: &State, mismatch: &Mismatch) -> bool {
     let (Mismatch::Added { binding }
     | Mismatch::Removed { binding }
     | Mismatch::Changed { binding, .. }) = mismatch;
-    state.bindings.bindings.iter().any(|known| known.name == *binding && !known.required)
+    !requires(state, binding)
 }
