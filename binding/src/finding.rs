@@ -192,7 +192,7 @@ codes! {
     UnknownBindingKey = "unknown-binding-key", Warning;
 
     // services and search path
-    /// `ServiceName=` is not a name of a systemd service.
+    /// `ServiceName=`, or the file name where there is none, is not a name of a systemd service.
     ServiceName = "service-name", Error;
     /// Podman versions name the service of this template differently.
     TemplateName = "template-name", Warning;

@@ -115,7 +115,13 @@ fn variables(service: &Service) -> Vec<(&'static str, &str)> {
     let storage = service.storage_conf.as_ref().map(|file| file.path.as_str());
     let containers = service.containers_conf.as_deref();
     let storage = storage.map(|path| ("CONTAINERS_STORAGE_CONF", path));
-    storage.into_iter().chain(containers.map(|path| ("CONTAINERS_CONF_OVERRIDE", path))).collect()
+    let over = service.storage_override.as_deref();
+    let over = over.map(|path| ("CONTAINERS_STORAGE_CONF_OVERRIDE", path));
+    storage
+        .into_iter()
+        .chain(over)
+        .chain(containers.map(|path| ("CONTAINERS_CONF_OVERRIDE", path)))
+        .collect()
 }
 
 /// An `Environment=` line. systemd undoes C escapes there, and a unit's name may have a backslash

@@ -13,6 +13,8 @@ const MAX_FILE: u64 = 1 << 20;
 pub(crate) struct Environment {
     /// `CONTAINERS_STORAGE_CONF`.
     pub(crate) storage_conf: Option<String>,
+    /// `CONTAINERS_STORAGE_CONF_OVERRIDE`, which Podman reads from version 6 on.
+    pub(crate) storage_override: Option<String>,
     /// `CONTAINERS_CONF_OVERRIDE`.
     pub(crate) conf_override: Option<String>,
     /// Whether one of them is set in a way that wins over our `Environment=`: by an
@@ -21,6 +23,7 @@ pub(crate) struct Environment {
 }
 
 const STORAGE_CONF: &str = "CONTAINERS_STORAGE_CONF";
+const STORAGE_OVERRIDE: &str = "CONTAINERS_STORAGE_CONF_OVERRIDE";
 const CONF_OVERRIDE: &str = "CONTAINERS_CONF_OVERRIDE";
 
 /// What `[Service]` of a Quadlet and drop-ins sets. An `EnvironmentFile=` that cannot be read now is passed
@@ -42,6 +45,7 @@ pub(crate) fn environment(unit: &Unit, root: &Root) -> Environment {
         if here != Environment::default() {
             found.by_file = true;
             found.storage_conf = here.storage_conf.or(found.storage_conf);
+            found.storage_override = here.storage_override.or(found.storage_override);
             found.conf_override = here.conf_override.or(found.conf_override);
         }
     }
@@ -52,6 +56,7 @@ impl Environment {
     fn set(&mut self, assignment: &str) {
         match assignment.split_once('=') {
             Some((STORAGE_CONF, path)) => self.storage_conf = Some(path.to_owned()),
+            Some((STORAGE_OVERRIDE, path)) => self.storage_override = Some(path.to_owned()),
             Some((CONF_OVERRIDE, path)) => self.conf_override = Some(path.to_owned()),
             _ => {}
         }

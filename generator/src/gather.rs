@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 use binding::quadlet::search::Files;
-use binding::{Binding, Platform, Root};
+use binding::{Binding, Kind, Platform, Root};
 use host::config::Pin;
+use storage_conf::{Environment, Generation, plan_drop_ins, plan_search};
 
 use crate::booted::Booted;
 use crate::live::{self, Live};
@@ -49,8 +50,12 @@ pub(crate) fn gather(root: &Root, host: &Platform, booted: &Booted) -> Result<Op
     let (live, more) = live::read(&files)?;
     warnings.extend(more);
     let conf = read_storage_conf(root)?;
+    let drop_ins = read_drop_ins(root).unwrap_or_else(|error| {
+        warnings.push(format!("drop-ins of storage.conf: {error:#}"));
+        Vec::new()
+    });
     let own = read_own(root, &live);
-    Ok(Some(Inputs { bound, store: store.store, live, conf, own, warnings }))
+    Ok(Some(Inputs { bound, store: store.store, live, conf, drop_ins, own, warnings }))
 }
 
 /// A store, and the bindings that are not wired to it.
@@ -67,7 +72,8 @@ fn read_own(root: &Root, live: &Live) -> BTreeMap<String, Result<String, String>
     let units = live.services.values().chain(live.pods.values().map(|pod| &pod.unit));
     let paths = units.flat_map(|unit| {
         let environment = &unit.environment;
-        environment.storage_conf.iter().chain(&environment.conf_override)
+        let storage = environment.storage_conf.iter().chain(&environment.storage_override);
+        storage.chain(&environment.conf_override)
     });
     let mut own = BTreeMap::new();
     for path in paths {
@@ -90,6 +96,28 @@ pub(crate) fn read_storage_conf(root: &Root) -> Result<Option<(String, String)>>
         }
     }
     Ok(None)
+}
+
+/// The drop-ins of storage.conf that Podman reads from version 6 on: path and text, in its order.
+pub(crate) fn read_drop_ins(root: &Root) -> Result<Vec<(String, String)>> {
+    let search = plan_search(Generation::Since6, &Environment::default());
+    let mut directories = Vec::new();
+    for directory in search.drop_ins {
+        let entries = match root.list_optional(directory.trim_start_matches('/')) {
+            Ok(entries) => entries.unwrap_or_default(),
+            Err(error) => return Err(error).with_context(|| format!("list {directory}")),
+        };
+        let files = entries.into_iter().filter(|entry| entry.kind != Kind::Dir);
+        let names = files.filter_map(|entry| entry.name.into_string().ok()).collect();
+        directories.push((directory, names));
+    }
+    let mut found = Vec::new();
+    for path in plan_drop_ins(&directories).read {
+        if let Some(text) = read_text(root, path.trim_start_matches('/'))? {
+            found.push((path, text));
+        }
+    }
+    Ok(found)
 }
 
 /// The text of a configuration file; none when there is no such file.

@@ -16,6 +16,8 @@ pub(crate) struct Inputs {
     pub(crate) live: Live,
     /// Path and text of the storage.conf that counts.
     pub(crate) conf: Option<(String, String)>,
+    /// Path and text of the drop-ins of storage.conf, which only Podman 6 reads, in its order.
+    pub(crate) drop_ins: Vec<(String, String)>,
     /// Path → text of each file that a service names itself, or why it cannot be read.
     pub(crate) own: BTreeMap<String, Result<String, String>>,
     /// What was wrong so far.
@@ -118,6 +120,8 @@ pub(crate) struct Service {
     pub(crate) name: String,
     /// The storage.conf to name, if the one that counts does not list the store.
     pub(crate) storage_conf: Option<StorageFile>,
+    /// What Podman 6 reads on top of that: the drop-ins, which it does not read with such a file.
+    pub(crate) storage_override: Option<String>,
     /// The containers.conf to name.
     pub(crate) containers_conf: Option<String>,
     /// The file that names both, where `Environment=` would not do.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use binding::STORE_PATH;
-use storage_conf::{StorageConf, merge};
+use storage_conf::{
+    Environment, Generation, StorageConf, effective, merge, merge_drop_ins, one_more,
+};
 
 use crate::containers_conf::Told;
 use crate::live::{Live, LiveUnit};
@@ -50,6 +52,9 @@ pub(crate) fn plan(inputs: &Inputs) -> Generated {
     Generated { files: files.into_iter().collect(), warnings, is_another_root: false }
 }
 
+/// The storage.conf that a service is told to read, and the one on top of all others.
+type Storage = (Option<StorageFile>, Option<String>);
+
 struct Planner<'a> {
     inputs: &'a Inputs,
     /// The path of the store on the running system.
@@ -85,7 +90,7 @@ impl Planner<'_> {
     fn service(&mut self, bound: &Bound, name: &str) -> Result<(), String> {
         let inputs = self.inputs;
         let unit = live_unit(&inputs.live, bound, name)?;
-        let storage_conf = self.storage_conf(name, unit)?;
+        let storage = self.storage(name, unit)?;
         let containers_conf = match unit.is_image {
             true => None,
             false => {
@@ -99,7 +104,7 @@ impl Planner<'_> {
         };
         let image =
             unit.is_image.then(|| bound.alias.as_ref().unwrap_or(&bound.reference).to_string());
-        self.drop_in(name, unit, storage_conf, containers_conf, image, &bound.name);
+        self.drop_in(name, unit, storage, containers_conf, image, &bound.name);
         Ok(())
     }
 
@@ -107,16 +112,24 @@ impl Planner<'_> {
         &mut self,
         name: &str,
         unit: &LiveUnit,
-        storage_conf: Option<StorageFile>,
+        (storage_conf, storage_override): Storage,
         containers_conf: Option<String>,
         image: Option<String>,
         binding: &str,
     ) {
         let waits = matches!(&self.inputs.store, Store::Pool(store) if store.waits());
         let name = name.to_owned();
-        let mut service =
-            Service { name, storage_conf, containers_conf, environment_file: None, image, waits };
-        let sets = service.storage_conf.is_some() || service.containers_conf.is_some();
+        let sets =
+            storage_conf.is_some() || storage_override.is_some() || containers_conf.is_some();
+        let mut service = Service {
+            name,
+            storage_conf,
+            storage_override,
+            containers_conf,
+            environment_file: None,
+            image,
+            waits,
+        };
         if unit.environment.by_file && sets {
             let text = emit::environment_file(&service);
             let path = self.run(&format!("environment.d/{}", service.name), text);
@@ -124,6 +137,52 @@ impl Planner<'_> {
         }
         let path = format!("{}.d/{}", service.name, drop_ins::NAME);
         self.normal(path, Content::Text(emit::drop_in(&service, binding)));
+    }
+
+    /// How a service sees the store, whichever Podman it has.
+    fn storage(&mut self, name: &str, unit: &LiveUnit) -> Result<Storage, String> {
+        let conf = self.storage_conf(name, unit)?;
+        let over = self.storage_override(name, unit, conf.is_some()).unwrap_or_else(|why| {
+            self.warnings.push(format!("{name}, from Podman 6 on: {why}"));
+            None
+        });
+        Ok((conf, over))
+    }
+
+    /// What Podman 6 has to read last: its drop-ins, which it passes over where a service names a storage.conf
+    /// (`has_conf`: we do), and the service's own file of that kind.
+    fn storage_override(
+        &mut self,
+        name: &str,
+        unit: &LiveUnit,
+        has_conf: bool,
+    ) -> Result<Option<String>, String> {
+        let inputs = self.inputs;
+        let own_conf = unit.environment.storage_conf.is_some();
+        let (mut files, mut path) = (Vec::new(), "storage.override.conf".to_owned());
+        if !own_conf {
+            files.extend(inputs.drop_ins.iter().cloned());
+        }
+        if let Some(own) = &unit.environment.storage_override {
+            files.push((own.clone(), self.own(own)?.to_owned()));
+            path = format!("storage.override.d/{name}.conf");
+        }
+        let merged = merge_drop_ins(&files, &self.store).map_err(|error| error.to_string())?;
+        // Drop-ins that Podman reads by itself need one more only where they hide the store.
+        let reads = !has_conf && unit.environment.storage_override.is_none() && !own_conf;
+        let text = match merged {
+            Some(_) if reads && self.is_listed(&files) => None,
+            Some(_) if reads => Some(one_more(&self.store)),
+            other => other,
+        };
+        Ok(text.map(|text| self.run(&path, text)))
+    }
+
+    /// Whether Podman 6 sees the store in the host's storage.conf and `drop_ins`.
+    fn is_listed(&self, drop_ins: &[(String, String)]) -> bool {
+        let files: Vec<_> = self.inputs.conf.iter().chain(drop_ins).cloned().collect();
+        effective(Generation::Since6, &Environment::default(), &files)
+            .is_ok_and(|counts| counts.lists(&self.store).is_some())
     }
 
     /// The merged storage.conf of a service; none when the one that counts lists the store.
@@ -184,7 +243,7 @@ impl Planner<'_> {
                 self.warnings.push(format!("{name} is not wired: not the name of a service"));
                 continue;
             }
-            match self.storage_conf(name, &pod.unit) {
+            match self.storage(name, &pod.unit) {
                 Ok(conf) => self.drop_in(name, &pod.unit, conf, None, None, &bound.name),
                 Err(why) => self.warnings.push(format!("{name} is not wired: {why}")),
             }

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Result, anyhow, bail};
 use binding::{Root, STORE_PATH};
 
-use crate::gather::{read_storage_conf, read_text};
+use crate::gather::{read_drop_ins, read_storage_conf, read_text};
 use crate::write::write_file;
 
 /// Writes to `target` the storage.conf that counts below `root`, or else the one at `source`, with
@@ -30,5 +30,14 @@ pub fn refresh(root: &Root, target: &Path, source: Option<&str>) -> Result<()> {
     let host = host.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
     let merged = storage_conf::merge(host, &format!("/{STORE_PATH}"))
         .map_err(|error| anyhow!("{error}: {} stays as it was", target.display()))?;
-    write_file(target, &merged)
+    write_file(target, &merged)?;
+    // The drop-ins beside the host's; a service that names its own file has none.
+    let over = target.with_file_name("storage.override.conf");
+    if source.is_none() && over.exists() {
+        let drop_ins = read_drop_ins(root)?;
+        let merged = storage_conf::merge_drop_ins(&drop_ins, &format!("/{STORE_PATH}"))
+            .map_err(|error| anyhow!("{error}: {} stays as it was", over.display()))?;
+        write_file(&over, &merged.unwrap_or_default())?;
+    }
+    Ok(())
 }

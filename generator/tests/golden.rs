@@ -293,3 +293,36 @@ fn the_program_has_nothing_to_do_where_nothing_is_bound() {
     assert_eq!(output.stderr, b"");
     assert!(tree(out.path()).is_empty());
 }
+
+/// What a service of a case is told to read, as each Podman reads it: the store is there, and what
+/// drop-ins say is kept where Podman reads any.
+#[test]
+fn each_podman_sees_the_store_and_what_drop_ins_say() {
+    use storage_conf::{Environment, Generation, effective};
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/generator");
+    let text = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path.display().to_string(), text)
+    };
+    let stores = |generation, files: &[(String, String)]| -> Vec<String> {
+        let counts = effective(generation, &Environment::default(), files).unwrap();
+        counts.stores.into_iter().map(|store| store.value).collect()
+    };
+    const OURS: &str = "/usr/lib/containers/storage";
+    let case = top.join("39-storage-conf-drop-ins/expected/run");
+    let conf = text(case.join("storage.conf"));
+    assert_eq!(stores(Generation::Since4_9, std::slice::from_ref(&conf)), [OURS]);
+    let over = text(case.join("storage.override.conf"));
+    assert!(over.1.contains("mountopt = \"nodev\""), "{}", over.1);
+    assert_eq!(stores(Generation::Since6, &[conf.clone(), over]), ["/var/lib/shared", OURS]);
+    // The service's own file is read last, and hides no more than what it hid before.
+    let own = text(case.join("storage.override.d/redis.service.conf"));
+    assert_eq!(stores(Generation::Since6, &[conf, own]), [OURS]);
+
+    let case = top.join("40-drop-in-hides-listed-store");
+    let conf = text(case.join("root/usr/share/containers/storage.conf"));
+    let drop_in = text(case.join("root/etc/containers/storage.conf.d/50-shared.conf"));
+    let over = text(case.join("expected/run/storage.override.conf"));
+    assert_eq!(stores(Generation::Since6, &[conf.clone(), drop_in.clone()]), ["/var/lib/shared"]);
+    assert_eq!(stores(Generation::Since6, &[conf, drop_in, over]), ["/var/lib/shared", OURS]);
+}
