@@ -140,6 +140,12 @@ fn every_configuration_is_toml_that_says_what_it_should() {
                 let appends = list.iter().any(|value| value.is_inline_table());
                 // Only an administrator's own list, without it, replaces those of other files.
                 assert!(appends || list.iter().next().unwrap().as_str() == Some("mine=yes"));
+            } else if name.starts_with("storage.override.") {
+                let files = [(name.clone(), text)];
+                let none = storage_conf::Environment::default();
+                let counts =
+                    storage_conf::effective(storage_conf::Generation::Since6, &none, &files);
+                assert!(counts.unwrap().lists("/usr/lib/containers/storage").is_some(), "{name}");
             } else {
                 let conf = storage_conf::StorageConf::parse(&name, &text).unwrap();
                 assert!(conf.lists_store("/usr/lib/containers/storage"), "{name}");
