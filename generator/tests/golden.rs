@@ -332,3 +332,30 @@ fn each_podman_sees_the_store_and_what_drop_ins_say() {
     assert_eq!(stores(Generation::Since6, &[conf.clone(), drop_in.clone()]), ["/var/lib/shared"]);
     assert_eq!(stores(Generation::Since6, &[conf, drop_in, over]), ["/var/lib/shared", OURS]);
 }
+
+#[test]
+fn a_changed_drop_in_counts_at_the_next_start() {
+    let top = tempfile::tempdir().unwrap();
+    let drop_ins = top.path().join("etc/containers/storage.conf.d");
+    fs::create_dir_all(&drop_ins).unwrap();
+    let target = top.path().join("storage.conf");
+    let over = top.path().join("storage.override.conf");
+    let root = Root::open(top.path()).unwrap();
+    let list = |path: &str| format!("[storage.options]\nadditionalimagestores = [\"{path}\"]\n");
+    // Without one when the services were wired, none is named, and none is made.
+    fs::write(drop_ins.join("1.conf"), list("/a")).unwrap();
+    generator::refresh(&root, &target, None).unwrap();
+    assert!(target.exists() && !over.exists());
+    fs::write(&over, "").unwrap();
+    generator::refresh(&root, &target, None).unwrap();
+    let ours = "\"/usr/lib/containers/storage\"";
+    assert!(fs::read_to_string(&over).unwrap().contains(&format!("[\"/a\", {ours}]")));
+    // A faulty one changes nothing; Podman says what is wrong with it.
+    fs::write(drop_ins.join("1.conf"), "x").unwrap();
+    let error = generator::refresh(&root, &target, None).unwrap_err().to_string();
+    assert!(error.contains("1.conf:1:") && error.contains("stays as it was"), "{error}");
+    assert!(fs::read_to_string(&over).unwrap().contains("/a"));
+    fs::remove_file(drop_ins.join("1.conf")).unwrap();
+    generator::refresh(&root, &target, None).unwrap();
+    assert_eq!(fs::read_to_string(&over).unwrap(), "", "all are gone");
+}
