@@ -5,10 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use binding::quadlet::search::Files;
 use binding::{
-    Binding, Bindings, Finding, Mismatch, Platform, RECORD_FILE, Record, RecordBinding, Root,
-    STORE_PATH,
+    Binding, Bindings, Mismatch, Platform, RECORD_FILE, Record, RecordBinding, Root, STORE_PATH,
 };
 use host::{Deployment, Linked, Role, RootId, StoreName};
 use oci_digest::Digest;
@@ -366,19 +364,6 @@ impl State {
     #[must_use]
     pub fn stage_command(&self) -> String {
         format!("bound-images stage --root {}", self.name())
-    }
-
-    /// Images that are bound, and that no Quadlet uses.
-    ///
-    /// # Errors
-    /// When the root cannot be opened.
-    pub fn unused(&self) -> anyhow::Result<Vec<Finding>> {
-        let root = Root::open(&self.root)
-            .with_context(|| format!("cannot open the root {}", self.root.display()))?;
-        let bindings = &self.bindings.bindings;
-        let mut unused = binding::lint::check_unused(&Files::new(&root), bindings);
-        unused.retain(|finding| bindings.iter().any(|one| one.quadlet == finding.place.file));
-        Ok(unused)
     }
 
     /// What the record says of a binding.

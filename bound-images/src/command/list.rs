@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use binding::finding;
+use anyhow::Context as _;
+use binding::lint::check_unused;
+use binding::quadlet::search::Files;
+use binding::{Finding, Root, finding};
 use host::Role;
 
 use super::Exit;
 use crate::machine::{Machine, Target};
 use crate::render::{self, Style};
-use crate::state::{self, ImageState};
+use crate::state::{self, ImageState, State};
 use crate::system::bus::Bus;
 use crate::system::systemd;
 
@@ -25,7 +28,7 @@ pub async fn run(
     let target = machine.target(root, Role::Booted)?;
     let mut state = state::look_target(machine, &target)?;
     // What takes space and serves nobody.
-    let unused = state.unused()?;
+    let unused = unused(&state)?;
     state.bindings.findings.extend(unused);
     finding::sort(&mut state.bindings.findings);
     let runs = match &target {
@@ -53,4 +56,14 @@ pub async fn run(
                 !binding.required || state.image_state(binding) == ImageState::Present
             });
     Ok(if fine { Exit::Well } else { Exit::Findings })
+}
+
+/// Images that are bound, and that no Quadlet uses.
+fn unused(state: &State) -> anyhow::Result<Vec<Finding>> {
+    let root = Root::open(&state.root)
+        .with_context(|| format!("cannot open the root {}", state.root.display()))?;
+    let bindings = &state.bindings.bindings;
+    let mut unused = check_unused(&Files::new(&root), bindings);
+    unused.retain(|finding| bindings.iter().any(|one| one.quadlet == finding.place.file));
+    Ok(unused)
 }
