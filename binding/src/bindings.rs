@@ -10,7 +10,7 @@ use crate::link::{self, Target};
 use crate::pull::PullOptions;
 use crate::quadlet::arguments::check_arguments;
 use crate::quadlet::image::{Meaning, meaning, parse_image};
-use crate::quadlet::keys::{check_keys, correct};
+use crate::quadlet::keys::{check_keys, is_required};
 use crate::quadlet::options::pull_options;
 use crate::quadlet::search::{ETC, Files, Search, USR};
 use crate::quadlet::service::{check_refused, group_of, services};
@@ -167,7 +167,8 @@ impl Reader<'_> {
             _ => Default::default(),
         };
         self.findings.extend(more);
-        let required = self.required(&unit);
+        let (required, more) = is_required(&unit);
+        self.findings.extend(more);
         let reference = self.reference(&meaning.image, "Image");
         let alias = meaning.tag.as_ref().map(|tag| self.reference(tag, "ImageTag"));
         // Both are looked at before either makes the binding void, so that both are reported.
@@ -345,27 +346,6 @@ impl Reader<'_> {
             users
         });
         users.get(image).cloned().unwrap_or_default()
-    }
-
-    /// `[X-BoundImage]` of the Quadlet that is linked. Anything unclear means required.
-    fn required(&mut self, unit: &Unit) -> bool {
-        const GROUP: &str = "X-BoundImage";
-        for (key, place) in unit.keys(GROUP).into_iter().filter(|(key, _)| key != "Required") {
-            let why = format!("{key}= is not known in [{GROUP}]");
-            let fix = match correct(&key, ["Required"]) {
-                fix if fix.contains("mean") => fix,
-                fix => format!("{fix}; Required= is the only key"),
-            };
-            let finding = Finding::new(Code::UnknownBindingKey, place, why, fix);
-            self.findings.push(finding.about(&unit.name));
-        }
-        let Some(value) = unit.filled(GROUP, "Required") else { return true };
-        value.boolean().unwrap_or_else(|| {
-            let why = format!("Required={:?} is not a boolean", value.text);
-            let finding = Finding::new(Code::BadBoolean, value.place, why, "write yes or no");
-            self.findings.push(finding.about(&unit.name));
-            true
-        })
     }
 
     /// What is wrong with containers that have no link of their own, but use an image that is bound:

@@ -51,8 +51,32 @@ pub fn check_keys(unit: &Unit, group: &str) -> Vec<Finding> {
     findings
 }
 
+/// Whether the root may not boot without the image: `[X-BoundImage]` of the Quadlet that is linked, and what
+/// is wrong there. Anything unclear means required.
+#[must_use]
+pub fn is_required(unit: &Unit) -> (bool, Vec<Finding>) {
+    const GROUP: &str = "X-BoundImage";
+    let mut findings = Vec::new();
+    for (key, place) in unit.keys(GROUP).into_iter().filter(|(key, _)| key != "Required") {
+        let why = format!("{key}= is not known in [{GROUP}]");
+        let fix = match correct(&key, ["Required"]) {
+            fix if fix.contains("mean") => fix,
+            fix => format!("{fix}; Required= is the only key"),
+        };
+        findings.push(Finding::new(Code::UnknownBindingKey, place, why, fix).about(&unit.name));
+    }
+    let Some(value) = unit.filled(GROUP, "Required") else { return (true, findings) };
+    let required = value.boolean().unwrap_or_else(|| {
+        let why = format!("Required={:?} is not a boolean", value.text);
+        let finding = Finding::new(Code::BadBoolean, value.place, why, "write yes or no");
+        findings.push(finding.about(&unit.name));
+        true
+    });
+    (required, findings)
+}
+
 /// The remedy for a key that is not one of `known`, with the one that was meant, if one is near.
-pub(crate) fn correct<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+fn correct<'k>(key: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     let near = known.into_iter().map(|known| (distance(key, known), known)).min();
     match near.filter(|(far, known)| *far <= 2 && *far < known.len().min(key.len())) {
         Some((_, known)) => format!("correct or remove it; did you mean {known}=?"),
