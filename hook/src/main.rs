@@ -18,6 +18,8 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 mod annotations;
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
     let (report, socket) = match Arguments::parse(std::env::args_os().skip(1)) {
         Ok(arguments) => {
             let report = match input::read(&io::stdin(), deadline) {
-                Ok(state) => check::check(&state, &arguments.store),
+                Ok(state) => in_time(deadline, move || check::check(&state, &arguments.store)),
                 Err(why) => Report::refused(why),
             };
             (report, arguments.journal)
@@ -49,6 +51,24 @@ fn main() -> ExitCode {
         Outcome::Accepted | Outcome::Warned => ExitCode::SUCCESS,
         Outcome::Refused => ExitCode::FAILURE,
     }
+}
+
+/// Judges in another thread, which is left behind when it takes too long: a file system may not
+/// answer, and a list of containers may be as large as somebody made it.
+fn in_time(deadline: Instant, judge: impl FnOnce() -> Report + Send + 'static) -> Report {
+    let (tell, told) = mpsc::channel();
+    // Nobody listens any more after the deadline.
+    let spawned = thread::Builder::new().spawn(move || tell.send(judge()).ok());
+    if let Err(error) = spawned {
+        return Report::refused(format!("cannot start a thread to judge it: {error}"));
+    }
+    told.recv_timeout(deadline.saturating_duration_since(Instant::now())).unwrap_or_else(|_| {
+        Report::refused(format!(
+            "it could not be judged within {} s: a file system does not answer, or the host is \
+             overloaded; try again",
+            DEADLINE.as_secs()
+        ))
+    })
 }
 
 /// What was typed.
@@ -77,5 +97,24 @@ impl Arguments {
             *place = given.next().ok_or_else(|| format!("{option:?} needs a value"))?.into();
         }
         Ok(arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_end_is_refused_and_not_waited_for() {
+        let (never, waits) = mpsc::channel::<Report>();
+        let late = in_time(Instant::now(), move || {
+            waits.recv().unwrap_or_else(|_| Report::refused("nobody waits"))
+        });
+        assert_eq!(late.outcome, Outcome::Refused);
+        assert!(late.message.contains("could not be judged within 2 s"), "{}", late.message);
+        drop(never);
+        let soon = Instant::now() + Duration::from_secs(60);
+        let judged = in_time(soon, || Report { outcome: Outcome::Accepted, ..Report::refused("") });
+        assert_eq!(judged.outcome, Outcome::Accepted);
     }
 }
