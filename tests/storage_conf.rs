@@ -81,6 +81,11 @@ fn what_cannot_be_done_is_said() {
     run(&world, &["disable"]).expect(1, &["storage.conf:2 lists", "by hand"]);
     world.write(USR, "[storage]\ndriver = 'vfs'\n");
     run(&world, &["enable"]).expect(1, &["the storage driver is \"vfs\""]);
+    // Podman reads that: nothing fails, there is only no place for the line.
+    world.write(USR, "storage = {driver = 'overlay', runroot = '/r', graphroot = '/g'}\n");
+    let told = run(&world, &["enable"]);
+    told.expect(1, &["write [storage] and [storage.options] as tables"]);
+    assert!(!told.err.contains("fail"), "{}", told.err);
     // A drop-in of Podman 6 that hides it, and an old Podman that insists on runroot.
     world.write(USR, "[storage]\ndriver = 'overlay'\n");
     world.write(

@@ -87,7 +87,7 @@ pub fn enable(file: &str, text: &str, store: &str) -> Result<Enabled, MergeError
         let why = format!(
             "there is no place for a line {LIST}: write [storage] and [storage.options] as tables"
         );
-        ConfError::whole(file, why)
+        MergeError::NoPlace(ConfError::whole(file, why))
     })?;
     let (before, after) = text.split_at_checked(at).unwrap_or((text, ""));
     let text = format!("{before}{piece}{after}");

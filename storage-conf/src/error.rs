@@ -62,12 +62,14 @@ pub enum MergeError {
     },
     /// The path of the store cannot be written in a storage.conf.
     Store(String),
+    /// Podman reads the file, but there is no place where a line could be put in.
+    NoPlace(ConfError),
 }
 
 impl fmt::Display for MergeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Conf(error) => error.fmt(f),
+            Self::Conf(error) | Self::NoPlace(error) => error.fmt(f),
             Self::Driver { file, driver } => write!(
                 f,
                 "{file}: the storage driver is {driver:?}, which cannot read a store of the \
