@@ -87,7 +87,10 @@ pub(crate) async fn run(
             let open = rows.iter().any(|row| row.state.is_stale() && !row.written);
             if open || broken { Exit::Findings } else { Exit::Well }
         }
-        (failed, _) => exit_of(failed),
+        (failed, unwritten) => match exit_of(failed) {
+            Exit::Findings if unwritten => Exit::CouldNotLook,
+            exit => exit,
+        },
     })
 }
 
