@@ -124,9 +124,16 @@ fn what_bootc_cannot_pull_is_told_with_its_line() {
         format!("{found}")
     };
     let via = || vec![runs("y.image"), Bind("y.image", format!("[Image]\nImage={}\n", image()))];
+    let dropped = || {
+        let drop_in = "usr/share/containers/systemd/x.container.d/1.conf";
+        text(drop_in, "[Container]\nImage=quay.io/a:1\n")
+    };
     for (layers, wanted) in [
         (vec![pull("AuthFile=/a\n")], "x.image:3: bootc refuses it (AuthFile="),
+        (vec![pull("AuthFile=/a\n")], "remove it, and put the credentials where"),
         (via(), "bind the .image instead"),
+        (vec![container("Exec=a \\\nb\n")], "write the value in one line"),
+        (vec![runs("short"), dropped()], "write the reference into the Quadlet itself"),
         (vec![runs("\"quay.io/a:1\"")], "x.container:2: bootc cannot pull it"),
         (vec![container("Exec=a \\\nImage=quay.io/evil:1\n")], "bootc pulls quay.io/evil:1"),
     ] {

@@ -88,7 +88,7 @@ fn check_bootc(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
         let found = match bootc::image(&binding.name, &text) {
             Err((line, why)) => {
                 let why = format!("bootc refuses it ({why}), and then every upgrade fails");
-                refuses(line, why, "write it so that both bootc and Podman read it")
+                refuses(line, why, fix_of_refused(&text, line))
             }
             Ok(image) => match Reference::parse(&image) {
                 Ok(theirs) if theirs == binding.reference => return None,
@@ -108,9 +108,12 @@ fn check_bootc(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
                 Err(error) => {
                     let why =
                         format!("bootc cannot pull it, and then every upgrade fails: {error}");
-                    let fix = match image.ends_with(".image") {
-                        true => "bind the .image instead of the container",
-                        false => "write the reference in one line, without quotes",
+                    let fix = if image.ends_with(".image") {
+                        "bind the .image instead of the container"
+                    } else if binding.place.file == binding.quadlet {
+                        "write the reference in one line, without quotes"
+                    } else {
+                        "write the reference into the Quadlet itself: bootc reads no drop-ins"
                     };
                     refuses(binding_line(binding), why, fix)
                 }
@@ -119,6 +122,18 @@ fn check_bootc(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
         Some(found.about(&binding.name))
     };
     bindings.iter().filter_map(check).collect()
+}
+
+/// What to do about a line that bootc refuses.
+fn fix_of_refused(text: &str, line: Option<usize>) -> &'static str {
+    let line = line.and_then(|line| text.lines().nth(line.checked_sub(1)?)).unwrap_or_default();
+    if line.trim_start().starts_with("AuthFile") {
+        "remove it, and put the credentials where bootc and skopeo look: etc/ostree/auth.json"
+    } else if line.contains('=') || line.trim_start().starts_with('[') {
+        "write it so that both bootc and Podman read it"
+    } else {
+        "write the value in one line"
+    }
 }
 
 /// The line of `Image=`, if it stands in the Quadlet itself.
