@@ -263,7 +263,7 @@ fn a_silent_stdin_is_not_waited_for() {
     assert_eq!(child.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&child.stderr).contains("did not end in time"));
     let took = started.elapsed();
-    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(10), "{took:?}");
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(60), "{took:?}");
 }
 
 #[test]
@@ -287,5 +287,5 @@ fn the_json_file_asks_for_the_annotation_that_the_hook_reads() {
     // The pattern of the key, unescaped, is the name that the tests above use.
     let keys: Vec<_> = json["when"]["annotations"].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["^bound-images\\.reference$"]);
-    assert!(json["hook"]["timeout"].as_u64().unwrap() > 2, "longer than the hook's own deadline");
+    assert!(json["hook"]["timeout"].as_u64().unwrap() > 8, "longer than the hook's own deadline");
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use binding::{Binding, Platform, Reference};
 use host::config::Config;
@@ -10,6 +11,11 @@ use super::stage::variable;
 use crate::settings;
 use crate::source::registry::{Registry, RegistryOptions};
 use crate::source::{Request, credentials};
+
+/// Somebody waits for the answer, and can ask again: fewer attempts than when a host stages by itself.
+const RETRIES: u32 = 1;
+/// The longest that one question may take: a few kilobytes, with a token asked for before.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What commands that only ask registries work with.
 pub(crate) struct Sources {
@@ -27,7 +33,8 @@ impl Sources {
         Registry::new(RegistryOptions {
             jobs: self.jobs(),
             stall_timeout: self.config.stall_timeout.unwrap_or(settings::DEFAULT_STALL_TIMEOUT),
-            retries: self.config.retries.unwrap_or(settings::DEFAULT_RETRIES),
+            retries: self.config.retries.unwrap_or(RETRIES),
+            request_timeout: REQUEST_TIMEOUT,
             // Podman heeds this variable, skopeo only an option.
             registries_conf: variable(&self.environment, "CONTAINERS_REGISTRIES_CONF")
                 .map(Into::into),
