@@ -1,0 +1,128 @@
+"""The guard of CI: ratios to something measured in the same run, never a time (`make bench-smoke`).
+
+Each side runs some times, in turn; the best of each is compared, since noise only ever adds. Where it can be, CPU
+seconds are compared, which others on the machine hardly change; wall time only where it is mostly waiting.
+A limit lies above all that was seen on a machine with nothing else to do and on one with twice as many busy processes
+as cores, and below 1.5 times what is usual: the values are beside each. After a change that makes
+things faster: `BENCH_SMOKE_REPEAT=10 make bench-smoke`, quiet and busy, prints what is usual; limits follow.
+"""
+
+import json
+import os
+
+from .boot import TIMES, Booted
+from .cold import FLOOR
+from .deep import HASH
+from .measure import measure, measure_short, run
+from .results import Section
+from .roots import store_of
+from .served import slow_link
+from .settled import SHORT, filled
+from .world import Corpus, say
+
+ROUNDS = 3
+
+# what | metric | least and most that was seen | limit
+LIMITS = {}
+
+
+def corpus(path):
+    """The images of tests/corpus/debian-images.sh as a corpus of one generation."""
+    with open(path, encoding="utf-8") as file:
+        images = json.load(file)
+    return Corpus(os.path.join(os.path.dirname(path), "layout"), "Debian, small", images, [], "", "")
+
+
+def smoke(world):
+    """0 when all ratios are within their limits."""
+    checks = [cold, slow, deep, unchanged, generator]
+    seen = {}
+    for repeat in range(int(os.environ.get("BENCH_SMOKE_REPEAT", "1"))):
+        for check in checks:
+            for what, value in check(world):
+                seen.setdefault(what, []).append(value)
+                say(f"{repeat + 1}: {what}: {value:.3f}")
+    return judge(seen)
+
+
+def judge(seen):
+    wrong = 0
+    for what, values in seen.items():
+        limit = LIMITS.get(what)
+        over = limit is not None and max(values) > limit
+        wrong += over
+        print(f"{'TOO MUCH' if over else 'ok':8}  {what}: {min(values):.3f} to {max(values):.3f}, limit {limit}")
+    return 1 if wrong else 0
+
+
+def turns(section, sides):
+    for _ in range(ROUNDS):
+        for name, side in sides.items():
+            section.add(name, side())
+    return section
+
+
+def staged(world, address, floor_list):
+    """Our side and the floor, both cold, in the page cache's sense not."""
+    tools, place, images = world.tools, world.place, world.corpus.first
+
+    def ours():
+        root = world.root("root", images, address)
+        return measure([tools.ours("stage", "--root", root)], tools.env, place.path)
+
+    def floor():
+        out = place.fresh("floor")
+        return measure([[FLOOR, floor_list, out]], tools.env, place.path)
+    return {"ours": ours, "floor": floor}
+
+
+def cold(world):
+    address = world.registry.address
+    world.tools.insecure([address])
+    it = turns(Section("cold", "", "", ""), staged(world, address, world.floor(world.corpus.first, address, "floor.list")))
+    yield "cold, CPU seconds, of the floor's", it.least_ratio("ours", "floor", "cpu")
+    yield "cold, memory of our process, of 64 MiB", max(sample.own for sample in it.sides["ours"]) / (64 << 20)
+
+
+def slow(world):
+    """Waiting that does not overlap shows here: time is what the link takes, hardly what the cores do."""
+    link = slow_link(world.registry.address, world.place.at("proxy.log"), 0.05, 20_000_000)
+    try:
+        world.tools.insecure([link.address])
+        it = turns(Section("slow", "", "", ""), staged(world, link.address, world.floor(world.corpus.first, link.address, "slow.list")))
+    finally:
+        link.stop()
+    yield "cold over a slow link, wall time, of the floor's", it.least_ratio("ours", "floor", "wall")
+
+
+def deep(world):
+    tools, root = world.tools, world.place.at("root")
+    sides = {"ours": lambda: measure([tools.ours("verify", "--deep", "--root", root)], tools.env),
+             "sha256sum": lambda: measure([["sh", "-c", HASH, "sh", store_of(root)]], tools.env)}
+    yield "verify --deep, CPU seconds, of sha256sum's", turns(Section("deep", "", "", ""), sides).least_ratio("ours", "sha256sum", "cpu")
+
+
+def unchanged(world):
+    tools, images = world.tools, world.corpus.first
+    tools.insecure([world.registry.address])
+    root, store = world.root("root", images), filled(world, tools, "store", images[:1])
+    run(tools.ours("stage", "--root", root), env=tools.env)
+    exists = tools.podman(store, "image", "exists", world.references(images)[0])
+    sides = {"ours": lambda: measure_short(tools.ours("stage", "--root", root), SHORT, tools.env),
+             "podman": lambda: measure_short(exists, SHORT, tools.env)}
+    it = turns(Section("unchanged", "", "", ""), sides)
+    world.place.remove("store")
+    yield "no change, CPU seconds, of one `podman image exists`", it.least_ratio("ours", "podman", "cpu")
+
+
+def generator(world):
+    if not world.newer:
+        say("skipped: needs Podman's generator (tests/setup/chroot.sh trixie)")
+        return
+    booted = Booted(world, 100)
+    try:
+        sides = {name: (lambda command=command: measure_short(command, TIMES, world.newer.env)) for name, command in booted.commands().items()}
+        it = turns(Section("generator", "", "", ""), sides)
+    finally:
+        booted.close()
+    yield "generator, 100 bindings, CPU seconds, of Podman's", it.least_ratio("bound-images-generator", "podman-system-generator", "cpu")
