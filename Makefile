@@ -5,7 +5,7 @@ BUILD = target/release
 RUN = tests/setup/run
 
 help:
-	@echo 'make demo | test | lab-test | lab-test-full | lint | doc | build | bench-hook | install, uninstall [DESTDIR=] [PREFIX=/usr] | clean'
+	@echo 'make demo | test | lab-test | lab-test-full | bench | bench-scale | bench-smoke | bench-hook | lint | doc | build | install, uninstall [DESTDIR=] [PREFIX=/usr] | clean'
 
 demo:
 	@tests/setup/need demo
@@ -23,6 +23,20 @@ lab-test:
 lab-test-full:
 	@tests/setup/need lab
 	@tests/lab/run --lanes 2 --full
+
+# See CONTRIBUTING.md. `OUT=`: into target/bench/results, whatever else the machine does meanwhile.
+OUT = docs
+bench:
+	@tests/setup/need bench
+	@bench/run bench $(if $(OUT),--out '$(OUT)')
+
+bench-scale:
+	@tests/setup/need bench
+	@bench/run scale $(if $(OUT),--out '$(OUT)')
+
+bench-smoke:
+	@tests/setup/need bench
+	@bench/run smoke
 
 lint:
 	$(RUN) cargo fmt --all --check
@@ -48,4 +62,4 @@ uninstall:
 clean:
 	rm -rf --one-file-system target
 
-.PHONY: help demo test lab-test lab-test-full lint doc build bench-hook install uninstall clean
+.PHONY: help demo test lab-test lab-test-full bench bench-scale bench-smoke bench-hook lint doc build install uninstall clean

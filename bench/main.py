@@ -60,7 +60,7 @@ def bench(args):
     wanted = args.only.split(",") if args.only else list(SECTIONS)
     if unknown := set(wanted) - set(SECTIONS):
         raise Failed(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    busy = [machine.busy_others()]
+    busy = [busy_before(args)]
     sections = []
     with world_of(corpus, args) as world:
         about = {**machine.describe(world.place.path), "tools": world.tools.versions(),
@@ -77,8 +77,17 @@ def bench(args):
     publish(document, args.out, "benchmark", whole and max(busy) <= QUIET)
 
 
-def scales(args):
+def busy_before(args):
+    """What others take before anything is measured. Better now than after half an hour."""
     busy = machine.busy_others()
+    if args.out and busy > QUIET:
+        raise Failed(f"others take {busy:.0%} of the cores: figures for {args.out} need a machine with nothing else to do; "
+                     "`OUT=` measures all the same, into target/bench/results")
+    return busy
+
+
+def scales(args):
+    busy = busy_before(args)
     place = Place(os.path.join(TARGET, "work"))
     tools = Tools(place, args.programs)
     registry = served.registry(os.path.join(TARGET, "registry-scale"))

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# install-tools.sh demo|test|lab|ci: installs the tools that are missing, and says what it does first.
+# install-tools.sh demo|test|lab|bench|ci: installs the tools that are missing, and says what it does first.
 #
 #   demo  what `make demo` uses         test  the peers that `make test` asks, too
-#   lab   what tests/lab uses, too      ci    all of that, formatter and clippy
+#   lab   what tests/lab uses, too      bench what bench/ uses, and no lab
+#   ci    all of that, formatter and clippy
 #
 # Does nothing, at once, when all is there. Package managers: apt-get (Debian, Ubuntu) and dnf
 # (Fedora); elsewhere it lists what is missing.
 set -euo pipefail
 # shellcheck source=tests/setup/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-purpose=${1:?usage: install-tools.sh demo|test|lab|ci}
+purpose=${1:?usage: install-tools.sh demo|test|lab|bench|ci}
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 2; }
@@ -44,6 +45,8 @@ test|containers-storage|containers-storage|-|optional
 lab|qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
 lab|qemu-img|qemu-utils|qemu-img
 lab|debugfs|e2fsprogs|e2fsprogs
+bench|curl|curl|curl
+bench|xargs|findutils|findutils
 '
 
 have() {
@@ -76,7 +79,8 @@ done
 # Each purpose wants what those before it want.
 for_this() {
     case $purpose:$1 in
-    demo:demo | test:demo | test:test | lab:* | ci:*) true ;;
+    lab:bench) false ;;
+    demo:demo | test:demo | test:test | bench:demo | bench:test | bench:bench | lab:* | ci:*) true ;;
     *) false ;;
     esac
 }
