@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import sys
 
 from benchkit import boot, cold, deep, machine, page, scale, served, settled, smoke, synthetic
@@ -32,18 +33,18 @@ QUIET = 0.1
 
 
 @contextlib.contextmanager
-def world_of(corpus, args, wants_slow=True):
-    """Tools, a place and the corpus in a registry, as long as the block lasts."""
-    place = Place(os.path.join(TARGET, "work"))
+def world_of(corpus, args, base=TARGET, wants_slow=True):
+    """Tools, a place and the corpus in a registry below `base`, as long as the block lasts."""
+    place = Place(os.path.join(base, "work"))
     tools = Tools(place, args.programs)
     newer = chroot_tools(place, args.programs, args.chroot, "newer") if args.chroot else None
     registry = slow = None
     try:
-        registry = served.registry(os.path.join(TARGET, "registry"))
+        registry = served.registry(os.path.join(base, "registry"))
         for images in (corpus.first, corpus.second):
             served.serve(registry.address, corpus.layout, images)
         if wants_slow:
-            slow = served.slow_link(registry.address, os.path.join(TARGET, "proxy.log"))
+            slow = served.slow_link(registry.address, os.path.join(base, "proxy.log"))
         versions = tools.versions()
         peers = f"Podman {versions['podman']}, skopeo {versions['skopeo']}"
         yield World(place, corpus, tools, newer, registry, slow, args.rounds, peers)
@@ -140,13 +141,16 @@ def main():
             command.add_argument("--most", type=int, help="no size above this")
     commands.add_parser("page").add_argument("directory")
     args = top.parse_args()
+    # Servers are stopped and what was made is removed, however it ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         if args.command == "bench":
             bench(args)
         elif args.command == "scale":
             scales(args)
         elif args.command == "smoke":
-            with world_of(smoke.corpus(args.corpus), args, wants_slow=False) as world:
+            base = smoke.memory(os.path.join(TARGET, "memory"))
+            with world_of(smoke.corpus(args.corpus), args, base, wants_slow=False) as world:
                 sys.exit(smoke.smoke(world))
         else:
             print(*page.write(args.directory))

@@ -7,7 +7,7 @@ from .measure import measure
 from .world import say
 
 FLOOR = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "floor.sh")
-TEXT = """Every image is fetched into an empty store. *podman pull* and *skopeo copy*: one image after the other, as bootc does. *floor*:
+TEXT = """Every image is fetched, by digest, into an empty store. *podman pull* and *skopeo copy*: one image after the other, as bootc does. *floor*:
 `curl | gunzip (or zstd -d) | tee >(sha256sum) | tar -x` of each distinct layer, two at a time, which makes no store."""
 
 
