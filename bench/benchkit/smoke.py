@@ -5,7 +5,8 @@ seconds are compared, which others on the machine hardly change; wall time only 
 A limit lies above all that was seen and at most 1.5 times the least of it (this is checked), so that what gets slower by half is caught. Seen
 so far: six runs on two cores with SHA instructions, 2026-11-21, while compilers and emulated machines kept 8 to 18 processes waiting for
 them. After a change that makes things faster, or on another machine: `BENCH_SMOKE_REPEAT=6 make bench-smoke` prints the least and
-the most of six runs, to be taken on a busy machine and on a quiet one.
+the most of six runs, to be taken on a busy machine and on a quiet one. The limit of the slow link, which only counts on a quiet machine, was not
+yet found on one.
 """
 
 import json
@@ -14,6 +15,7 @@ import os
 from .boot import TIMES, Booted
 from .cold import FLOOR
 from .deep import HASH
+from .machine import busy_others
 from .measure import Failed, measure, measure_short, run
 from .results import Section
 from .roots import store_of
@@ -22,6 +24,8 @@ from .settled import SHORT, filled
 from .world import Corpus, say
 
 ROUNDS = 3
+# With more than this share of the cores taken by others, wall times are theirs (ratios of 0.9 to 2.3 were seen).
+BUSY = 0.25
 
 # what: (least, most that was seen, limit)
 LIMITS = {
@@ -30,7 +34,7 @@ LIMITS = {
     "cold over a slow link, wall time, of the floor's": (1.0, 1.25, 1.45),
     "verify --deep, CPU seconds, of sha256sum's": (0.631, 0.668, 0.90),
     "no change, CPU seconds, of one `podman image exists`": (0.084, 0.102, 0.125),
-    "generator, 100 bindings, CPU seconds, of Podman's": (0.520, 0.545, 0.75),
+    "generator, 100 bindings, CPU seconds, of Podman's": (0.519, 0.545, 0.75),
 }
 
 
@@ -103,6 +107,10 @@ def cold(world):
 
 def slow(world):
     """Waiting that does not overlap shows here: time is what the link takes, hardly what the cores do."""
+    busy = busy_others()
+    if busy > BUSY:
+        say(f"skipped: the slow link needs cores that others leave alone, they take {busy:.0%}: wall time would say nothing")
+        return
     link = slow_link(world.registry.address, world.place.at("proxy.log"), 0.05, 10_000_000)
     try:
         world.tools.insecure([link.address])
