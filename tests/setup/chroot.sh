@@ -1,18 +1,33 @@
 #!/usr/bin/env bash
-# chroot.sh trixie|forky: a chroot of that Debian suite with its container tools, made once below
-# target/chroots, for tests with newer peers than the machine has. Prints its path. Exit 2 when it
-# cannot be made here.
+# chroot.sh trixie|forky|experimental: a chroot of that Debian suite with its container tools, made once
+# below target/chroots, for tests with newer peers than the machine has. Prints its path. Exit 2 when it
+# cannot be made here. Experimental is Debian sid with Podman from there, for version 6; exit 2 also
+# when that has none.
 set -euo pipefail
 # shellcheck source=tests/setup/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-suite=${1:?usage: chroot.sh trixie|forky}
+suite=${1:?usage: chroot.sh trixie|forky|experimental}
 case $suite in
     trixie) packages=podman,skopeo,crun,containers-storage,netavark,ca-certificates,jq ;;
     forky) packages=skopeo,ca-certificates ;;
+    experimental) packages=podman,crun,netavark,ca-certificates,jq ;;
     *) echo "chroot.sh: no suite $suite" >&2; exit 2 ;;
 esac
 [ "$(id -u)" = 0 ] || { echo "chroot.sh: needs root" >&2; exit 2; }
 command -v mmdebstrap >/dev/null || { echo "chroot.sh: needs mmdebstrap" >&2; exit 2; }
+base=$suite hooks=()
+if [ "$suite" = experimental ]; then
+    # It is no suite by itself, and apt takes nothing from there unless it is told to. The line of sid says
+    # where from. Podman's configuration files come from there too.
+    base=sid
+    # shellcheck disable=SC2016
+    hooks=(--setup-hook='cd "$1/etc/apt" &&
+        sed "s/ sid main/ experimental main/" sources.list >sources.list.d/experimental.list &&
+        mkdir -p preferences.d &&
+        printf "%s\n" "Package: podman golang-github-containers-common" \
+            "Pin: release a=experimental" "Pin-Priority: 990" \
+            >preferences.d/experimental')
+fi
 directory=$project/target/chroots/$suite
 mkdir -p "$project/target/chroots"
 # The lock is also held by who works in the chroot (tests/peers/in-chroot.sh): only who builds waits for it.
@@ -29,11 +44,18 @@ if [ "$(cat "$directory.stamp" 2>/dev/null)" != "$packages" ]; then
     # Testing's lists may be older than they say they are good for, where a mirror lags behind.
     # mmdebstrap takes the mirror from its own default, and the keys of all suites from the machine.
     mmdebstrap --quiet --variant=apt --aptopt='Acquire::Check-Valid-Until "false"' \
-        --include="$packages" "$suite" "$directory" >"$directory.log" 2>&1 || {
+        "${hooks[@]}" --include="$packages" "$base" "$directory" >"$directory.log" 2>&1 || {
         tail -5 "$directory.log" >&2
         exit 2
     }
     mkdir -p "$directory/usr/lib/containers/storage" "$directory/in"
     printf %s "$packages" >"$directory.stamp"
+fi
+if [ "$suite" = experimental ]; then
+    # shellcheck disable=SC2016
+    version=$(chroot "$directory" dpkg-query -W -f '${Version}' podman)
+    case $version in
+        [0-5].*) echo "chroot.sh: Podman 6 (Debian experimental has podman $version)" >&2; exit 2 ;;
+    esac
 fi
 echo "$directory"
