@@ -1,5 +1,5 @@
-//! Newer peers than Debian 12 has: skopeo 1.18 and 1.22 as the way to registries, Podman 5.4 as
-//! the judge of the store. They live in chroots that `tests/setup/chroot.sh` makes.
+//! Newer peers than Debian 12 has: skopeo 1.18 and 1.22 as the way to registries, Podman 5.4 and 6
+//! as judges of the store. They live in chroots that `tests/setup/chroot.sh` makes.
 #![allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -293,4 +293,89 @@ fn the_deep_check_sees_more_than_podmans() {
     assert!(text.contains("usr/bin/true: has mode 4755, should have 0755"), "{text}");
     assert!(text.contains("usr/bin/extra: is not in the layer"), "{text}");
     assert!(text.contains("nginx.container"), "{text}");
+}
+
+/// What a bound service on a host with Podman 6 gets to see: the environment of its drop-in, and no
+/// other word about where the store is.
+const BOUND: &str = r#"
+podman --version
+cp -a /in/run /run/bound-images
+mkdir -p /var/lib/containers
+cp -a /in/etc/. /etc/containers/
+trap 'rm -r /etc/containers/storage.conf.d' EXIT
+engine="podman --cgroup-manager=cgroupfs --events-backend=file"
+run="run --rm --cgroups=disabled --network=none --ulimit nproc=1000:1000 --ulimit nofile=1024:1024"
+# A drop-in hides the store from everybody else.
+[ "$($engine images --quiet)" = "" ]
+for service in nginx redis; do
+    (
+        while read -r line; do
+            case $line in Environment=*) line=${line#Environment=\"}; export "${line%\"}" ;; esac
+        done <"/in/normal/$service.service.d/50-bound-images.conf"
+        [ "$CONTAINERS_STORAGE_CONF" = /run/bound-images/storage.conf ]
+        name=registry.test/debian/$service:1
+        [ "$($engine info --format '{{.Store.GraphRoot}} {{.Store.RunRoot}}')" = "/run/kept /run/kept-run" ]
+        [ "$($engine images --format '{{.Repository}}:{{.Tag}} {{.ReadOnly}}' "$name")" = "$name true" ]
+        # By the policy "never" of the service's own containers.conf.
+        if $engine $run registry.test/debian/other:1 /bin/true 2>/run/error; then exit 1; fi
+        cat /run/error
+        $engine $run "$name" /bin/true
+        $engine create --name "$service" --cgroups=disabled --network=none "$name" >/dev/null
+        $engine inspect --format '{{json .Config.Annotations}}' "$service"
+        $engine rm "$service" >/dev/null
+        # The store is read-only for Podman.
+        if $engine rmi -f "$name" 2>/dev/null; then echo "podman removed $name" >&2; exit 1; fi
+        $engine system check
+    )
+done
+# Only in a store of its own does Podman look at each file.
+cp -a /usr/lib/containers/storage /in/copy
+podman --root /in/copy --runroot /run/c --storage-driver overlay system check
+echo judged
+"#;
+
+#[test]
+fn podman_6_runs_what_a_bound_service_would() {
+    let Some(images) = setup("tests/corpus/debian-images.sh", &[]) else { return };
+    let Some(chroot) = setup("tests/setup/chroot.sh", &["experimental"]) else { return };
+    let layout = Path::new(&images).with_file_name("layout");
+    let place = scratch();
+    let (root_path, inside) = (place.path().join("root"), place.path().join("in"));
+    let container = |name: &str| format!("[Container]\nImage=registry.test/debian/{name}:1\n");
+    root(
+        &root_path,
+        &[("nginx.container", container("nginx")), ("redis.container", container("redis"))],
+    );
+    let drop_ins = root_path.join("etc/containers/storage.conf.d");
+    fs::create_dir_all(&drop_ins).unwrap();
+    let moved = "[storage]\ngraphroot = \"/run/kept\"\n";
+    fs::write(drop_ins.join("10-moved.conf"), moved).unwrap();
+    let hidden =
+        "[storage]\nrunroot = \"/run/kept-run\"\n[storage.options]\nadditionalimagestores = []\n";
+    fs::write(drop_ins.join("20-hidden.conf"), hidden).unwrap();
+    succeeded(&stage(&root_path, None, &["--bundle", layout.to_str().unwrap()]));
+
+    let host = binding::Platform::host();
+    let generated = generator::generate(&binding::Root::open(&root_path).unwrap(), &host);
+    generator::write(&generated, &inside.join("normal"), &inside.join("run")).unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-a").arg(root_path.join("etc/containers")).arg(inside.join("etc"));
+    assert!(copy.status().unwrap().success());
+    let script = place.path().join("bound");
+    fs::write(&script, BOUND).unwrap();
+    let output = Command::new(project().join("tests/peers/in-chroot.sh"))
+        .arg(chroot)
+        .arg(root_path.join("usr/lib/containers/storage"))
+        .arg(&inside)
+        .arg(script)
+        .output()
+        .unwrap();
+    let text = succeeded(&output);
+    assert!(text.contains("judged"), "{:?}\n{text}", generated.warnings);
+    println!("asked: {}", text.lines().next().unwrap());
+    assert_eq!(text.matches("image not known").count(), 2, "{text}");
+    for service in ["nginx", "redis"] {
+        let told = format!("\"bound-images.reference\":\"registry.test/debian/{service}:1\"");
+        assert!(text.contains(&told), "{text}");
+    }
 }

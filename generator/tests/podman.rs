@@ -1,4 +1,4 @@
-//! Podman (5.4, in a chroot) judges what the generator writes: its own generator must make the
+//! Podman (5.4 and 6, in chroots) judges what the generator writes: its own generator must make the
 //! services that our drop-ins are for, and it must read the merged configuration as we mean it.
 #![allow(
     clippy::unwrap_used,
@@ -16,11 +16,11 @@ fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Runs a script in the chroot with the golden cases at `/in`; its output, or none where there can
+/// Runs a script in the chroot of a suite with the golden cases at `/in`; its output, or none where there can
 /// be no chroot.
-fn in_chroot(script: &str) -> Option<String> {
+fn in_chroot(suite: &str, script: &str) -> Option<String> {
     let project = project();
-    let made = Command::new(project.join("tests/setup/chroot.sh")).arg("trixie").output().unwrap();
+    let made = Command::new(project.join("tests/setup/chroot.sh")).arg(suite).output().unwrap();
     if made.status.code() == Some(2) {
         println!("skipped: needs {}", String::from_utf8_lossy(&made.stderr).trim());
         return None;
@@ -58,7 +58,14 @@ fn ours() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn podmans_generator_makes_the_services_that_are_wired() {
+    for suite in ["trixie", "experimental"] {
+        makes_the_services_that_are_wired(suite);
+    }
+}
+
+fn makes_the_services_that_are_wired(suite: &str) {
     let Some(said) = in_chroot(
+        suite,
         "for case in /in/*/; do
              echo \"case $(basename \"$case\")\"
              dirs=
@@ -109,7 +116,14 @@ fn podmans_generator_makes_the_services_that_are_wired() {
 /// Nothing is lost of what a service brings along, and ours counts.
 #[test]
 fn podman_reads_the_merged_configuration() {
+    for suite in ["trixie", "experimental"] {
+        reads_the_merged_configuration(suite);
+    }
+}
+
+fn reads_the_merged_configuration(suite: &str) {
     let Some(said) = in_chroot(
+        suite,
         "mkdir -p /tmp/rootfs /tmp/storage
          printf '[containers]\\nannotations = [\"host=1\"]\\n' >/tmp/host.conf
          export CONTAINERS_CONF=/tmp/host.conf

@@ -1,4 +1,4 @@
-//! Containers that Podman (5.4.2) and crun really start, in a chroot, each bound to an image of a store
+//! Containers that Podman (5.4.2, and 6 of Debian experimental) and crun really start, in a chroot, each bound to an image of a store
 //! of its own: what Podman makes of a container differs with its options more than one would think.
 #![allow(
     clippy::unwrap_used,
@@ -137,10 +137,10 @@ fn record() -> Record {
     Record::new(vec![bound("a.container", "example.org/app:1"), bound("b.container", &pinned())])
 }
 
-/// What was said of each case: exit status and lines.
-fn run() -> Option<BTreeMap<String, (i32, String)>> {
+/// What was said of each case by the Podman of a suite of Debian: exit status and lines.
+fn run(suite: &str) -> Option<BTreeMap<String, (i32, String)>> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let made = Command::new(project.join("tests/setup/chroot.sh")).arg("trixie").output().unwrap();
+    let made = Command::new(project.join("tests/setup/chroot.sh")).arg(suite).output().unwrap();
     if made.status.code() == Some(2) {
         println!("skipped: needs {}", String::from_utf8_lossy(&made.stderr).trim());
         return None;
@@ -184,7 +184,16 @@ fn run() -> Option<BTreeMap<String, (i32, String)>> {
 
 #[test]
 fn containers_of_every_kind_are_judged_by_their_image() {
-    let Some(cases) = run() else { return };
+    judged("trixie");
+}
+
+#[test]
+fn and_those_of_podman_6() {
+    judged("experimental");
+}
+
+fn judged(suite: &str) {
+    let Some(cases) = run(suite) else { return };
     let case = |name: &str| cases.get(name).unwrap_or_else(|| panic!("no case {name}: {cases:?}"));
     for name in [
         "plain",

@@ -64,7 +64,7 @@ pub(crate) fn write(root: &Path, files: &Files, bound: Bound) {
 }
 
 /// One service of Podman's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Service {
     /// The Quadlet's path below the case.
     pub(crate) source: String,
@@ -75,35 +75,24 @@ pub(crate) struct Service {
 /// Services by name.
 pub(crate) type Services = BTreeMap<String, Service>;
 
-/// What Podman makes of the trees in `cases`: of `usr` alone, and of `etc` before `usr`. None: there is
-/// no such Podman.
-pub(crate) fn podman(cases: &Path) -> Option<BTreeMap<String, [Services; 2]>> {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let made = Command::new(project.join("tests/setup/chroot.sh")).arg("trixie").output().unwrap();
-    if made.status.code() == Some(2) {
-        eprintln!("skipped: needs {}", String::from_utf8_lossy(&made.stderr).trim());
-        return None;
-    }
-    let chroot = String::from_utf8(made.stdout).unwrap().trim().to_owned();
-    let script = cases.with_extension("script");
+/// Whose generator is asked: the suite of Debian that has it (tests/setup/chroot.sh).
+pub(crate) const PODMAN_5: &str = "trixie";
+pub(crate) const PODMAN_6: &str = "experimental";
+
+/// What the Podman of a suite makes of the trees in `cases`: of `usr` alone, and of `etc` before `usr`. None:
+/// there is no such Podman.
+pub(crate) fn podman(suite: &str, cases: &Path) -> Option<BTreeMap<String, [Services; 2]>> {
     let run = "/usr/lib/systemd/system-generators/podman-system-generator --dryrun --no-kmsg-log 2>/dev/null || true; echo";
-    fs::write(
-        &script,
-        format!(
+    let text = script(
+        suite,
+        cases,
+        &format!(
             "for dir in /in/*; do\n\
              echo \"=== ${{dir##*/}} 0\"; QUADLET_UNIT_DIRS=$dir/{UNITS} {run}\n\
              if [ -e $dir/etc ]; then echo \"=== ${{dir##*/}} 1\"; QUADLET_UNIT_DIRS=$dir/{ETC}:$dir/{UNITS} {run}; fi\n\
              done\n"
         ),
-    )
-    .unwrap();
-    let output = Command::new(project.join("tests/peers/in-chroot.sh"))
-        .arg(&chroot)
-        .args([cases, cases, &script])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout);
+    )?;
     let mut all: BTreeMap<String, [Services; 2]> = BTreeMap::new();
     for part in text.split("=== ").skip(1) {
         let (head, text) = part.split_once('\n').unwrap();
@@ -112,6 +101,30 @@ pub(crate) fn podman(cases: &Path) -> Option<BTreeMap<String, [Services; 2]>> {
         all.entry(name.to_owned()).or_default()[usize::from(which == "1")] = services;
     }
     Some(all)
+}
+
+/// Runs a script in the chroot of a suite, with a directory at `/in`; its output.
+pub(crate) fn script(suite: &str, inside: &Path, script: &str) -> Option<String> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let made = Command::new(project.join("tests/setup/chroot.sh")).arg(suite).output().unwrap();
+    if made.status.code() == Some(2) {
+        eprintln!("skipped: needs {}", String::from_utf8_lossy(&made.stderr).trim());
+        return None;
+    }
+    let chroot = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("script");
+    fs::write(&file, format!("podman --version >&2\n{script}")).unwrap();
+    let inside = if inside.is_dir() { inside } else { place.path() };
+    let output = Command::new(project.join("tests/peers/in-chroot.sh"))
+        .arg(&chroot)
+        .args([place.path(), inside, &file])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    println!("asked: {said}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The output of `--dryrun`, but for what is neither made of a `.container` nor of a `.image`.
@@ -135,7 +148,9 @@ fn services(text: &str, top: &str) -> Services {
 
 /// The image in `podman run …` or `podman image pull …`.
 fn image_of(command: &str) -> String {
-    const VALUED: [&str; 16] = [
+    const VALUED: [&str; 18] = [
+        "--image-volume",
+        "--memory",
         "--name",
         "--pod",
         "--pod-id-file",

@@ -4,6 +4,15 @@ use super::corpus::{Case, case};
 
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
+    case("keys: one of Podman 6", &[
+        ("a.container", "[Container]\nImage=quay.io/a/x:1\nImageVolume=tmpfs\nMemory=1g\n"),
+        ("b.container", "[Container]\nImage=quay.io/a/b:1\n"),
+    ], "a=a/x:1 b=a/b:1 !unknown-key"),
+    case("drop-ins: of one name in two directories", &[
+        ("a.container", "[Container]\nImage=quay.io/a/x:1\n"),
+        ("container.d/10.conf", "[Container]\nImage=quay.io/a/y:1\n"),
+        ("sub/a.container.d/10.conf", "[Container]\nImage=quay.io/a/z:1\n"),
+    ], "a=a/y:1 !dropin-order"),
     // drop-ins
     case("drop-ins: its own", &[
         ("a.container", "[Container]\nImage=quay.io/a/x:1\n"),

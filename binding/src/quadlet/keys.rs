@@ -6,7 +6,7 @@ use crate::quadlet::unit::Unit;
 
 const IMAGE: &str = "AllTags Arch AuthFile CertDir ContainersConfModule Creds DecryptionKey \
     GlobalArgs Image ImageTag OS PodmanArgs ServiceName TLSVerify Variant";
-/// Known to Podman 6.0, not to 5.4.
+/// Known to Podman 6.1, not to 5.4.
 const IMAGE_NEWER: &str = "Policy Retry RetryDelay";
 const CONTAINER: &str = "AddCapability AddDevice AddHost Annotation AutoUpdate CgroupsMode \
     ContainerName ContainersConfModule DNS DNSOption DNSSearch DropCapability Entrypoint \
@@ -20,10 +20,11 @@ const CONTAINER: &str = "AddCapability AddDevice AddHost Annotation AutoUpdate C
     SecurityLabelLevel SecurityLabelNested SecurityLabelType ServiceName ShmSize StartWithPod \
     StopSignal StopTimeout SubGIDMap SubUIDMap Sysctl Timezone Tmpfs UIDMap Ulimit Unmask User \
     UserNS VolatileTmp Volume WorkingDir";
-/// Known to Podman 6.0, not to 5.4.
-const CONTAINER_NEWER: &str = "AppArmor HttpProxy Memory ReloadCmd ReloadSignal Retry RetryDelay";
+/// Known to Podman 6.1, not to 5.4.
+const CONTAINER_NEWER: &str =
+    "AppArmor HttpProxy ImageVolume Memory ReloadCmd ReloadSignal Retry RetryDelay";
 
-/// A warning for each key that not every Podman from 5.4 to 6.0 knows.
+/// A warning for each key that not every Podman from 5.4 to 6.1 knows.
 #[must_use]
 pub fn check_keys(unit: &Unit, group: &str) -> Vec<Finding> {
     let (known, newer) = match group {
@@ -36,7 +37,7 @@ pub fn check_keys(unit: &Unit, group: &str) -> Vec<Finding> {
     for (key, place) in unit.keys(group).into_iter().filter(|(key, _)| !has(known, key)) {
         let (who, fix) = match has(newer, &key) {
             true => ("Podman 5.4", "remove it unless the root's Podman is newer".to_owned()),
-            false => ("Podman up to 6.0", correct(&key, known.split_whitespace())),
+            false => ("Podman up to 6.1", correct(&key, known.split_whitespace())),
         };
         let why = format!("{who} does not know {key}= in [{group}] and refuses the whole Quadlet");
         findings.push(Finding::new(Code::UnknownKey, place, why, fix).about(&unit.name));
