@@ -34,6 +34,10 @@ pub(super) async fn layers(
     observer: &Observer,
 ) -> Result<(), StageError> {
     let mut waiting: VecDeque<LayerPlan> = plan.to_copy().chain(plan.to_fetch()).cloned().collect();
+    if settings.jobs <= 1 {
+        // The order costs no time then, and the more are complete when it is cut off.
+        waiting.make_contiguous().sort_by_key(|layer| (layer.action, layer.size));
+    }
     let of = waiting.len();
     let meter = Meter::new(budget);
     if of > 0 {

@@ -146,6 +146,7 @@ async fn attempt(
     }
     let home = Home::find(site, state, held)?;
     let neighbours = home.neighbours(held);
+    let settings = &settings_for(settings, &home);
     let stage =
         Stage { settings, state, held, home: &home, neighbours: &neighbours, source, observer };
     if settings.dry_run {
@@ -169,15 +170,16 @@ pub async fn prefetch(
     observer: &Observer,
 ) -> Result<bool, StageError> {
     home::require_root()?;
-    let (home, work) = loop {
+    let (home, settings, work) = loop {
         let home = Home::find(site, state, None)?;
+        let settings = settings_for(settings, &home);
         if let Some(work) = home.claim().await? {
-            break (home, work);
+            break (home, settings, work);
         }
     };
     let neighbours = home.neighbours(None);
     let stage = Stage {
-        settings,
+        settings: &settings,
         state,
         held: None,
         home: &home,
@@ -193,6 +195,14 @@ pub async fn prefetch(
     let record = plan.record(&answers, |id| Ok(builder.layer(id)?.map(|layer| layer.size)))?;
     builder.finish(&plan.images(&answers), &[(RECORD_FILE, &record.canonical())])?;
     Ok(answers.missing().is_empty())
+}
+
+/// After an attempt that did not end, one layer at a time (and then the smallest first): what is cut off in the
+/// middle of a layer is lost, so on a link too slow for one window every attempt has to end with more layers
+/// than the one before, which several halves of layers would not give.
+fn settings_for(settings: &StageSettings, home: &Home) -> StageSettings {
+    let jobs = if home.unclaimed().is_some() { 1 } else { settings.jobs };
+    StageSettings { jobs, ..settings.clone() }
 }
 
 /// Refuses bindings that are wrong and tells of those that are doubtful.
