@@ -12,6 +12,7 @@ from .process import STATE, LabError, out, sh
 
 BOOT_DISK = STATE + "/boot.raw"
 ROOT_DISK = STATE + "/root.qcow2"
+LOOKED_AT = STATE + "/boot.looked-at"
 RESUME = STATE + "/resume"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -111,8 +112,10 @@ def drop(name):
 
 def entries():
     """The boot loader entries that ostree left on the boot disk, default first, as {key: value}."""
-    # A boot loader would see what is on the disk; replay the journal of an unclean unmount first.
-    subprocess.run(["e2fsck", "-p", BOOT_DISK], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    # A boot loader would see what is on the disk, with the journal of an unclean unmount replayed. In a copy: a suspended
+    # machine has this file system mounted, and would find blocks that its memory does not know of.
+    sh("cp", "--sparse=always", BOOT_DISK, LOOKED_AT)
+    subprocess.run(["e2fsck", "-p", LOOKED_AT], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     # "loader" is a symlink to loader.0 or loader.1
     link = re.search(r'Fast link dest: "([^"]+)"', debugfs("stat /loader"))
     if not link:
@@ -130,9 +133,9 @@ def entries():
 
 
 def debugfs(command):
-    return out("debugfs", "-R", command, BOOT_DISK, stderr=subprocess.DEVNULL)
+    return out("debugfs", "-R", command, LOOKED_AT, stderr=subprocess.DEVNULL)
 
 
 def dump(path, target):
-    """Copies a file of the boot disk; `path` as an entry names it, with or without /boot."""
-    sh("debugfs", "-R", f"dump {re.sub('^/boot', '', path)} {target}", BOOT_DISK, stderr=subprocess.DEVNULL)
+    """Copies a file of the boot disk as `entries` saw it; `path` as an entry names it, with or without /boot."""
+    sh("debugfs", "-R", f"dump {re.sub('^/boot', '', path)} {target}", LOOKED_AT, stderr=subprocess.DEVNULL)
