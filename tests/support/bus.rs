@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -249,7 +250,8 @@ impl FakeBus {
             .spawn()
             .unwrap();
         let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while !socket.exists() {
+        // The socket is there a little before anybody listens.
+        while UnixStream::connect(&socket).is_err() {
             assert!(std::time::Instant::now() < end, "no bus");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
