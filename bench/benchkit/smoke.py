@@ -12,7 +12,7 @@ yet found on one.
 import json
 import os
 
-from .boot import TIMES, Booted
+from .boot import Booted
 from .cold import FLOOR
 from .deep import HASH
 from .machine import busy_others
@@ -146,7 +146,7 @@ def generator(world):
         return
     booted = Booted(world, 100)
     try:
-        sides = {name: (lambda command=command: measure_short(command, TIMES, world.newer.env)) for name, command in booted.commands().items()}
+        sides = {name: (lambda command=command: booted.measure(command)) for name, command in booted.commands().items()}
         it = turns(Section("generator", "", "", ""), sides)
     finally:
         booted.close()

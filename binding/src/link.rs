@@ -53,7 +53,7 @@ pub(crate) fn follow(files: &Files<'_>, search: &Search, entry: &Entry) -> Resul
         let fix = "link to a .image or .container under a name with that ending";
         refuse(Code::UnknownExtension, format!("the name of the link {why}"), fix)
     })?;
-    let (way, last) = match walk(files.root, name) {
+    let (way, last) = match walk(files, name) {
         Ok(way) => way,
         Err((code, why)) => {
             return Err(refuse(
@@ -110,7 +110,8 @@ fn choose(root: &Root, search: &Search, way: &[String], last: String) -> (String
 
 /// All paths that a link leads through, each without links but for its last component, and the
 /// file at the end.
-fn walk(root: &Root, name: &str) -> Result<(Vec<String>, String), (Code, String)> {
+fn walk(files: &Files<'_>, name: &str) -> Result<(Vec<String>, String), (Code, String)> {
+    let root = files.root;
     let fault = |error: io::Error, what: &str| {
         let code = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Code::DanglingLink,
@@ -124,11 +125,12 @@ fn walk(root: &Root, name: &str) -> Result<(Vec<String>, String), (Code, String)
             _ => (code, format!("it leads to {what}, which cannot be read: {error}")),
         }
     };
-    let top = root.resolve(BINDINGS_PATH).map_err(|error| fault(error, BINDINGS_PATH))?;
+    let top = files.resolve_dir(BINDINGS_PATH).map_err(|error| fault(error, BINDINGS_PATH))?;
     let mut path = join(&top, name);
     let mut way = Vec::new();
     for _ in 0..MAX_LINKS {
-        let target = root.read_link(&path).map_err(|error| fault(error, &path))?;
+        let (dir, last) = path.rsplit_once('/').unwrap_or(("", &path));
+        let target = files.read_link(dir, last).map_err(|error| fault(error, &path))?;
         let Some(target) = target.to_str() else {
             return Err((Code::NameNotUtf8, format!("the target of {path} is not UTF-8")));
         };
@@ -137,7 +139,6 @@ fn walk(root: &Root, name: &str) -> Result<(Vec<String>, String), (Code, String)
             let why = format!("{path} is masked: it leads to /dev/null, so there is no service");
             return Err((Code::NotAFile, why));
         }
-        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
         let dir = if target.starts_with('/') { "" } else { dir };
         if climbs_out(dir, target) {
             let why = format!("{path} leads to {target}, above the top of the root");
@@ -148,10 +149,10 @@ fn walk(root: &Root, name: &str) -> Result<(Vec<String>, String), (Code, String)
             root.resolve(&join(dir, target)).map_err(|error| fault(error, target))?;
             return Err((Code::NotAFile, format!("it leads to {target}, which is a directory")));
         }
-        let dir = root.resolve(&join(dir, head)).map_err(|error| fault(error, target))?;
+        let dir = files.resolve_dir(&join(dir, head)).map_err(|error| fault(error, target))?;
         path = join(&dir, last);
         way.push(path.clone());
-        match root.kind(&path).map_err(|error| fault(error, &path))? {
+        match files.kind(&path).map_err(|error| fault(error, &path))? {
             Kind::Symlink => {}
             Kind::File => return Ok((way, path)),
             Kind::Dir => {

@@ -85,12 +85,28 @@ impl Root {
     /// `FileTooLarge` when it has more than `max` bytes, `InvalidInput` when it is not a regular
     /// file (a fifo is not waited for), and those of open(2) and read(2).
     pub fn read(&self, path: &str, max: u64) -> io::Result<Vec<u8>> {
+        self.read_with(path, max, OFlag::empty())
+    }
+
+    /// As [`Root::read`], but the last component is not followed.
+    ///
+    /// # Errors
+    /// As [`Root::read`], and `FilesystemLoop` when it is a symlink.
+    pub fn read_unfollowed(&self, path: &str, max: u64) -> io::Result<Vec<u8>> {
+        self.read_with(path, max, OFlag::O_NOFOLLOW)
+    }
+
+    fn read_with(&self, path: &str, max: u64, flags: OFlag) -> io::Result<Vec<u8>> {
         // A fifo or device must neither block nor act: O_NONBLOCK, then look before reading.
-        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?;
-        if Kind::of(&fstat(&fd)?) != Kind::File {
+        let fd =
+            self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | flags)?;
+        let stat = fstat(&fd)?;
+        if Kind::of(&stat) != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        let mut bytes = Vec::new();
+        // Room for all of it and one byte more, which tells its end: one call instead of many short ones.
+        let size = u64::try_from(stat.st_size).unwrap_or(0).min(max);
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
         File::from(fd).take(max.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > max {
             let why = format!("larger than {max} bytes");
@@ -163,6 +179,17 @@ impl Root {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a symlink"));
         }
         Ok(readlinkat(&fd, "")?)
+    }
+
+    /// As [`Root::read_link`], of a name in a directory that is open.
+    ///
+    /// # Errors
+    /// As [`Root::read_link`]; `InvalidInput` also when `name` is more than a name.
+    pub fn read_link_in(dir: &OwnedFd, name: &str) -> io::Result<OsString> {
+        if matches!(name, "" | "." | "..") || name.contains('/') {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a name"));
+        }
+        Ok(readlinkat(dir, name)?)
     }
 
     /// What the last component is, itself, without being followed.

@@ -1,8 +1,8 @@
 //! Puts files where they belong.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -13,9 +13,10 @@ use crate::model::{Base, Content, Generated, OutputFile};
 /// Directories below [`crate::RUN`] that have files of ours and no others.
 const OURS: [&str; 3] = ["containers.conf.d", "environment.d", "storage.conf.d"];
 
-/// Writes the files below the two directories, those of Podman's under a temporary name first: it
-/// may be reading the old one. One that is there with the same text is left alone, since Podman
-/// reads a storage.conf again when its time changes.
+/// Writes the files below the two directories. What drop-ins name is written before them, so that whoever
+/// is killed meanwhile leaves none that names half a file. A file that is there with the same text is left alone,
+/// since Podman reads a storage.conf again when its time changes; one with another text is replaced
+/// at once, since Podman may be reading it.
 ///
 /// After a soft reboot, files of the root before are removed. At a daemon-reload they are kept: a
 /// container that still runs was started with their names in its environment, and Podman could not
@@ -26,7 +27,9 @@ const OURS: [&str; 3] = ["containers.conf.d", "environment.d", "storage.conf.d"]
 /// # Errors
 /// The first file that could not be written or removed.
 pub fn write(generated: &Generated, normal: &Path, run: &Path) -> Result<()> {
-    for file in &generated.files {
+    let (named, naming): (Vec<_>, Vec<_>) =
+        generated.files.iter().partition(|file| file.base == Base::Run);
+    for file in named.into_iter().chain(naming) {
         let base = match file.base {
             Base::Normal => normal,
             Base::Run => run,
@@ -36,9 +39,9 @@ pub fn write(generated: &Generated, normal: &Path, run: &Path) -> Result<()> {
             (Content::Link(target), _) => write_link(&path, target),
             // Nobody reads these before all generators are done.
             (Content::Text(text), Base::Normal) => {
-                in_directory(&path, || fs::write(&path, text)).map_err(Into::into)
+                in_new_directory(&path, || fs::write(&path, text)).map_err(Into::into)
             }
-            (Content::Text(text), Base::Run) => write_file(&path, text),
+            (Content::Text(text), Base::Run) => write_named(&path, text),
         };
         written.with_context(|| format!("write {}", path.display()))?;
     }
@@ -46,6 +49,15 @@ pub fn write(generated: &Generated, normal: &Path, run: &Path) -> Result<()> {
         remove_others(&generated.files, run)?;
     }
     Ok(())
+}
+
+/// Writes a file that nobody knows yet, as at boot, or replaces it.
+fn write_named(path: &Path, text: &str) -> Result<()> {
+    match in_directory(path, || File::create_new(path)?.write_all(text.as_bytes())) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => write_file(path, text),
+        // Not removed when only its start was written: the next run sees that it is not the same.
+        done => Ok(done?),
+    }
 }
 
 /// Writes one file whole or not at all.
@@ -79,6 +91,13 @@ fn write_link(path: &Path, target: &str) -> Result<()> {
     }
 }
 
+/// As [`in_directory`], where the directory is most likely to be missing.
+fn in_new_directory(path: &Path, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    // What is wrong with it, `work` will say.
+    drop(path.parent().map(fs::create_dir));
+    in_directory(path, work)
+}
+
 /// Does `work`, which makes `path`; if that fails for want of a directory, once more after making
 /// it.
 fn in_directory(path: &Path, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
@@ -94,7 +113,9 @@ fn in_directory(path: &Path, work: impl Fn() -> io::Result<()>) -> io::Result<()
 fn is_same(path: &Path, text: &str) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(meta) if meta.is_file() && meta.len() == text.len() as u64 => {
-            Ok(fs::read(path)? == text.as_bytes())
+            let mut there = Vec::with_capacity(text.len() + 1);
+            File::open(path)?.take(text.len() as u64 + 1).read_to_end(&mut there)?;
+            Ok(there == text.as_bytes())
         }
         Ok(_) => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

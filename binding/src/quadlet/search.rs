@@ -3,7 +3,9 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
@@ -38,13 +40,27 @@ pub struct Files<'a> {
     /// The root they are in.
     pub root: &'a Root,
     read: RefCell<BTreeMap<String, Result<Rc<Text>, Finding>>>,
+    resolved: RefCell<BTreeMap<String, String>>,
+    /// The directory that was read last.
+    open: RefCell<Option<(String, OwnedFd)>>,
 }
 
 impl<'a> Files<'a> {
     /// Nothing read yet.
     #[must_use]
     pub fn new(root: &'a Root) -> Self {
-        Self { root, read: RefCell::default() }
+        let (read, resolved, open) = Default::default();
+        Self { root, read, resolved, open }
+    }
+
+    /// [`Root::resolve`] for directories, which many files are in.
+    pub(crate) fn resolve_dir(&self, path: &str) -> io::Result<String> {
+        if let Some(known) = self.resolved.borrow().get(path) {
+            return Ok(known.clone());
+        }
+        let resolved = self.root.resolve(path)?;
+        self.resolved.borrow_mut().insert(path.to_owned(), resolved.clone());
+        Ok(resolved)
     }
 
     /// The parsed content of a Quadlet or drop-in.
@@ -61,9 +77,39 @@ impl<'a> Files<'a> {
     }
 
     fn read_text(&self, path: &str) -> Result<Rc<Text>, Finding> {
+        self.parse(path, self.root.read(path, MAX_FILE))
+    }
+
+    /// What the last component of `path` is, itself. A file is read meanwhile: [`Self::text`] will be asked for it.
+    pub(crate) fn kind(&self, path: &str) -> io::Result<Kind> {
+        if self.read.borrow().contains_key(path) {
+            return self.root.kind(path);
+        }
+        // Anything else than a file that can be read is looked at without being opened.
+        let Ok(bytes) = self.root.read_unfollowed(path, MAX_FILE) else {
+            return self.root.kind(path);
+        };
+        let text = self.parse(path, Ok(bytes));
+        self.read.borrow_mut().insert(path.to_owned(), text);
+        Ok(Kind::File)
+    }
+
+    /// The text of the symlink `name` in `dir`, which has no links in it.
+    pub(crate) fn read_link(&self, dir: &str, name: &str) -> io::Result<OsString> {
+        let mut open = self.open.borrow_mut();
+        match &*open {
+            Some((known, fd)) if known == dir => Root::read_link_in(fd, name),
+            _ => {
+                let (_, fd) = open.insert((dir.to_owned(), self.root.dir(dir)?));
+                Root::read_link_in(fd, name)
+            }
+        }
+    }
+
+    fn parse(&self, path: &str, bytes: io::Result<Vec<u8>>) -> Result<Rc<Text>, Finding> {
         let refuse =
             |code, why: String, fix: &str| Err(Finding::new(code, Place::file(path), why, fix));
-        let bytes = match self.root.read(path, MAX_FILE) {
+        let bytes = match bytes {
             Ok(bytes) => bytes,
             // A link to /dev/null masks the file; a root that is not booted may have no /dev.
             Err(_) if self.root.read_link(path).is_ok_and(|target| target == "/dev/null") => {
