@@ -33,6 +33,9 @@ use model::Model;
 /// The most differences that are told of one layer: more of them say nothing new, and are counted.
 const MAX_DAMAGE: usize = 100;
 
+/// More threads would wait for the disk, and have more files open than a process may.
+const MAX_THREADS: usize = 16;
+
 /// Is told how far a deep check has come.
 pub struct Watch<'a> {
     /// Bytes of tar streams made again so far: in the end the sizes of all layers, if all is well.
@@ -69,7 +72,7 @@ pub fn check_deep_watched(store: &Store, threads: usize, watch: &Watch<'_>) -> R
     layers.sort_by_key(|layer| std::cmp::Reverse(layer.size));
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, layers.len().max(1)) {
+        for _ in 0..threads.min(MAX_THREADS).clamp(1, layers.len().max(1)) {
             scope.spawn(|| {
                 while let Some(layer) = layers.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let damage = layer_damage(store, layer, &watch.bytes);

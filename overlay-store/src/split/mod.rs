@@ -4,6 +4,7 @@
 //! A *segment* carries raw bytes, a *file* entry stands for the content of a file below `diff/`,
 //! with its CRC-64. Podman needs it to save, push, commit and check an image.
 
+mod ahead;
 mod clones;
 mod read;
 mod replay;

@@ -3,19 +3,18 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::OFlags;
-
-use super::{Checksum, Clones, Entry, Reader};
+use super::ahead::{Ahead, Opened};
+use super::{Checksum, Clones};
 
 /// A layer's tar stream: raw bytes from tar-split, the content of files from its tree. Files are
 /// checked against their sizes and checksums on the way; what does not fit is an error of kind
 /// [`io::ErrorKind::InvalidData`] that names the file.
 pub struct Replay<S> {
-    entries: Reader<S>,
+    entries: Ahead<S>,
     diff: OwnedFd,
     now: Now,
     read: HashSet<Vec<u8>>,
@@ -66,7 +65,7 @@ impl<S: Read> Replay<S> {
     /// A stream from `split` (an open tar-split file) and the tree in `diff`.
     pub fn new(split: S, diff: OwnedFd) -> Self {
         Self {
-            entries: Reader::new(split),
+            entries: Ahead::new(split),
             diff,
             now: Now::Nothing,
             read: HashSet::new(),
@@ -106,24 +105,25 @@ impl<S: Read> Replay<S> {
 
     /// Goes on to the next entry; false at the end.
     fn next(&mut self) -> io::Result<bool> {
-        self.now = match self.entries.entry()? {
+        self.now = match self.entries.next(&self.diff)? {
             None => return Ok(false),
-            Some(Entry::Segment(bytes)) => Now::Segment { bytes, at: 0 },
-            Some(Entry::File { size: 0, .. }) => Now::Nothing,
-            Some(Entry::File { name, size, crc }) => {
-                let path = crate::unpack::clean(&name)?;
-                if !self.read.insert(path.clone()) {
+            Some(Opened::Segment(bytes)) => Now::Segment { bytes, at: 0 },
+            Some(Opened::Empty) => Now::Nothing,
+            Some(Opened::File { name, path, size, crc, file }) => {
+                if self.read.contains(&path) {
                     return Err(fault(&name, "tar-split speaks of it twice"));
                 }
-                let file = match (open(&self.diff, &path), &mut self.faults) {
+                let file = match (file, &mut self.faults) {
                     (Ok(file), _) => file,
                     (Err(error), Some(faults)) => {
                         faults.add(&path, (!is_seen(&error)).then(|| error.to_string()));
+                        self.read.insert(path);
                         self.now = Now::Lost(size);
                         return Ok(true);
                     }
                     (Err(error), None) => return Err(fault(&name, &error.to_string())),
                 };
+                self.read.insert(path);
                 let clone =
                     self.clones.as_ref().and_then(|clones| clones.make(&file, self.offset, size));
                 let file = clone.unwrap_or(file);
@@ -215,13 +215,4 @@ impl<S: Read> Replay<S> {
 /// When the tree does not have what tar-split speaks of, or something cannot be read or written.
 pub fn replay(split: impl Read, diff: OwnedFd, out: &mut impl Write) -> io::Result<()> {
     io::copy(&mut Replay::new(split, diff), out).map(drop)
-}
-
-fn open(diff: impl AsFd, path: &[u8]) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(crate::below::open(diff, path, flags, crate::below::INSIDE)?);
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
-    }
-    Ok(file)
 }
