@@ -18,7 +18,7 @@ import shutil
 import signal
 import sys
 
-from benchkit import boot, cold, deep, machine, page, scale, served, settled, smoke, synthetic
+from benchkit import beside, boot, cold, deep, machine, page, scale, served, settled, smoke, synthetic
 from benchkit.measure import Failed
 from benchkit.place import Place
 from benchkit.tools import Tools, chroot_tools
@@ -27,7 +27,8 @@ from benchkit.world import Corpus, World, say
 PROJECT = served.PROJECT
 TARGET = os.path.join(PROJECT, "target", "bench")
 SECTIONS = {"cold": cold.loopback, "unchanged": settled.unchanged, "changed": settled.changed, "deep": deep.deep,
-            "generator": boot.generator, "hook": boot.hook, "slow": cold.slow}
+            "generator": boot.generator, "hook": boot.hook, "beside": beside.beside,
+            "slow": cold.slow}
 # More than this share of the cores for others, and figures say nothing.
 QUIET = 0.1
 

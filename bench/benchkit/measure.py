@@ -37,7 +37,7 @@ class Failed(Exception):
 class Sample:
     """What one run cost: seconds and bytes; None where it was not measured."""
     wall: float
-    cpu: float
+    cpu: float | None
     tree: int | None = None
     own: int | None = None
 

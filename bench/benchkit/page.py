@@ -83,7 +83,11 @@ def value_of(target, value):
     return plot.seconds(value) if target.metric in ("wall", "cpu") else plot.size(value)
 
 
-NAMES = {"wall": "wall time", "cpu": "CPU seconds", "tree": "memory of all processes", "own": "memory of our process"}
+NAMES = {"tree": "memory of all processes", "own": "memory of our process"}
+
+
+def it_names(section):
+    return ("wall time", "CPU seconds") if section.names == ("wall", "CPU") else section.names
 
 
 def targets(sections):
@@ -91,7 +95,8 @@ def targets(sections):
     for section in sections:
         for target in section.targets:
             value, met = section.judge(target)
-            what = f"{target.side}: {NAMES[target.metric]}" + (f", of that of {target.over}" if target.over else "")
+            names = {**NAMES, **dict(zip(("wall", "cpu"), it_names(section)))}
+            what = f"{target.side}: {names[target.metric]}" + (f", of that of {target.over}" if target.over else "")
             said = {True: "met", False: "**not met**", None: "not measured"}[met]
             rows.append(f"| {section.title} | {what} | {value_of(target, target.most)} | {value_of(target, value)} | {said} |")
     return "\n".join(rows) + "\n"
@@ -100,7 +105,8 @@ def targets(sections):
 def section(it):
     rows = [f"## {it.title}\n", it.text + "\n"]
     if it.sides:
-        rows += [f"| | wall | CPU | memory, all | own | {it.ours} needs, of its wall time | … of its CPU |", "|---|---|---|---|---|---|---|"]
+        wall, cpu = it.names
+        rows += [f"| | {wall} | {cpu} | memory, all | own | {it.ours}: of its {wall} | … of its {cpu} |", "|---|---|---|---|---|---|---|"]
     for name in it.sides:
         cells = [plot.seconds(it.median(name, "wall")), plot.seconds(it.median(name, "cpu")), plot.size(it.median(name, "tree")),
                  plot.size(it.median(name, "own"))]

@@ -27,6 +27,8 @@ class Section:
     sides: dict = field(default_factory=dict)
     targets: list = field(default_factory=list)
     skipped: list = field(default_factory=list)
+    # What `wall` and `cpu` of its samples are.
+    names: tuple = ("wall", "CPU")
 
     def add(self, side, sample):
         self.sides.setdefault(side, []).append(sample)
@@ -67,12 +69,13 @@ class Section:
             value, met = self.judge(target)
             targets.append({**asdict(target), "value": rounded(value), "met": met})
         return {"key": self.key, "title": self.title, "text": self.text, "ours": self.ours, "sides": sides,
-                "targets": targets, "skipped": self.skipped}
+                "targets": targets, "skipped": self.skipped, "names": self.names}
 
 
 def read(document):
     """A section out of benchmark.json."""
-    section = Section(document["key"], document["title"], document["text"], document["ours"], skipped=document["skipped"])
+    section = Section(document["key"], document["title"], document["text"], document["ours"], skipped=document["skipped"],
+                      names=tuple(document.get("names", ("wall", "CPU"))))
     for name, side in document["sides"].items():
         section.sides[name] = [Sample(*values) for values in zip(*(side[metric] for metric in METRICS))]
     section.targets = [Target(t["side"], t["metric"], t["most"], t["over"]) for t in document["targets"]]
