@@ -130,7 +130,8 @@ fn walk(files: &Files<'_>, name: &str) -> Result<(Vec<String>, String), (Code, S
     let mut way = Vec::new();
     for _ in 0..MAX_LINKS {
         let (dir, last) = path.rsplit_once('/').unwrap_or(("", &path));
-        let target = files.read_link(dir, last).map_err(|error| fault(error, &path))?;
+        let target =
+            files.look(dir, |names| names.read_link(last)).map_err(|error| fault(error, &path))?;
         let Some(target) = target.to_str() else {
             return Err((Code::NameNotUtf8, format!("the target of {path} is not UTF-8")));
         };
@@ -152,7 +153,7 @@ fn walk(files: &Files<'_>, name: &str) -> Result<(Vec<String>, String), (Code, S
         let dir = files.resolve_dir(&join(dir, head)).map_err(|error| fault(error, target))?;
         path = join(&dir, last);
         way.push(path.clone());
-        match files.kind(&path).map_err(|error| fault(error, &path))? {
+        match files.look(&dir, |names| names.kind(last)).map_err(|error| fault(error, &path))? {
             Kind::Symlink => {}
             Kind::File => return Ok((way, path)),
             Kind::Dir => {

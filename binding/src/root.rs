@@ -85,21 +85,8 @@ impl Root {
     /// `FileTooLarge` when it has more than `max` bytes, `InvalidInput` when it is not a regular
     /// file (a fifo is not waited for), and those of open(2) and read(2).
     pub fn read(&self, path: &str, max: u64) -> io::Result<Vec<u8>> {
-        self.read_with(path, max, OFlag::empty())
-    }
-
-    /// As [`Root::read`], but the last component is not followed.
-    ///
-    /// # Errors
-    /// As [`Root::read`], and `FilesystemLoop` when it is a symlink.
-    pub fn read_unfollowed(&self, path: &str, max: u64) -> io::Result<Vec<u8>> {
-        self.read_with(path, max, OFlag::O_NOFOLLOW)
-    }
-
-    fn read_with(&self, path: &str, max: u64, flags: OFlag) -> io::Result<Vec<u8>> {
         // A fifo or device must neither block nor act: O_NONBLOCK, then look before reading.
-        let fd =
-            self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | flags)?;
+        let fd = self.open_at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)?;
         let stat = fstat(&fd)?;
         if Kind::of(&stat) != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -181,17 +168,6 @@ impl Root {
         Ok(readlinkat(&fd, "")?)
     }
 
-    /// As [`Root::read_link`], of a name in a directory that is open.
-    ///
-    /// # Errors
-    /// As [`Root::read_link`]; `InvalidInput` also when `name` is more than a name.
-    pub fn read_link_in(dir: &OwnedFd, name: &str) -> io::Result<OsString> {
-        if matches!(name, "" | "." | "..") || name.contains('/') {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a name"));
-        }
-        Ok(readlinkat(dir, name)?)
-    }
-
     /// What the last component is, itself, without being followed.
     ///
     /// # Errors
@@ -199,6 +175,14 @@ impl Root {
     pub fn kind(&self, path: &str) -> io::Result<Kind> {
         let fd = self.open_at(path, OFlag::O_PATH | OFlag::O_NOFOLLOW)?;
         Ok(Kind::of(&fstat(&fd)?))
+    }
+
+    /// As [`Root::dir`], only to look up names in it.
+    ///
+    /// # Errors
+    /// Those of open(2).
+    pub fn names(&self, path: &str) -> io::Result<Names> {
+        self.open_at(path, OFlag::O_PATH | OFlag::O_DIRECTORY).map(Names)
     }
 
     /// A handle of a directory, links followed inside the root.
@@ -335,6 +319,35 @@ impl Root {
         }
         Err(nix::errno::Errno::EAGAIN.into())
     }
+}
+
+/// A directory whose entries are looked at by name, in one call each.
+#[derive(Debug)]
+pub struct Names(OwnedFd);
+
+impl Names {
+    /// As [`Root::read_link`].
+    ///
+    /// # Errors
+    /// As [`Root::read_link`]; `InvalidInput` also when `name` is more than a name.
+    pub fn read_link(&self, name: &str) -> io::Result<OsString> {
+        Ok(readlinkat(&self.0, single(name)?)?)
+    }
+
+    /// As [`Root::kind`].
+    ///
+    /// # Errors
+    /// Those of fstatat(2); `InvalidInput` when `name` is more than a name.
+    pub fn kind(&self, name: &str) -> io::Result<Kind> {
+        Ok(Kind::of(&fstatat(&self.0, single(name)?, AtFlags::AT_SYMLINK_NOFOLLOW)?))
+    }
+}
+
+fn single(name: &str) -> io::Result<&str> {
+    if matches!(name, "" | "." | "..") || name.contains('/') {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a name"));
+    }
+    Ok(name)
 }
 
 fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {

@@ -3,9 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use anyhow::{Context, Result, bail};
@@ -13,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::finding::{Code, Finding, Place};
 use crate::quadlet::text::{Text, parse_text};
 use crate::quadlet::unit::Unit;
-use crate::root::{Kind, Root};
+use crate::root::{Kind, Names, Root};
 
 /// The Quadlets that come with a root.
 pub const USR: &str = "usr/share/containers/systemd";
@@ -21,6 +19,8 @@ pub const USR: &str = "usr/share/containers/systemd";
 pub const ETC: &str = "etc/containers/systemd";
 /// Largest Quadlet or drop-in, in bytes.
 pub const MAX_FILE: u64 = 1 << 20;
+/// Most directories that stay open.
+const MAX_OPEN: usize = 16;
 /// Most directories in a search path.
 const MAX_DIRS: usize = 1_000;
 /// How deep directories may lie in one another.
@@ -41,8 +41,7 @@ pub struct Files<'a> {
     pub root: &'a Root,
     read: RefCell<BTreeMap<String, Result<Rc<Text>, Finding>>>,
     resolved: RefCell<BTreeMap<String, String>>,
-    /// The directory that was read last.
-    open: RefCell<Option<(String, OwnedFd)>>,
+    open: RefCell<BTreeMap<String, Names>>,
 }
 
 impl<'a> Files<'a> {
@@ -63,6 +62,21 @@ impl<'a> Files<'a> {
         Ok(resolved)
     }
 
+    /// Looks something up in `dir`, which has no links in it. Directories stay open.
+    pub(crate) fn look<T>(&self, dir: &str, up: impl Fn(&Names) -> io::Result<T>) -> io::Result<T> {
+        let mut open = self.open.borrow_mut();
+        if let Some(names) = open.get(dir) {
+            return up(names);
+        }
+        if open.len() >= MAX_OPEN {
+            open.clear();
+        }
+        let names = self.root.names(dir)?;
+        let found = up(&names);
+        open.insert(dir.to_owned(), names);
+        found
+    }
+
     /// The parsed content of a Quadlet or drop-in.
     ///
     /// # Errors
@@ -77,39 +91,9 @@ impl<'a> Files<'a> {
     }
 
     fn read_text(&self, path: &str) -> Result<Rc<Text>, Finding> {
-        self.parse(path, self.root.read(path, MAX_FILE))
-    }
-
-    /// What the last component of `path` is, itself. A file is read meanwhile: [`Self::text`] will be asked for it.
-    pub(crate) fn kind(&self, path: &str) -> io::Result<Kind> {
-        if self.read.borrow().contains_key(path) {
-            return self.root.kind(path);
-        }
-        // Anything else than a file that can be read is looked at without being opened.
-        let Ok(bytes) = self.root.read_unfollowed(path, MAX_FILE) else {
-            return self.root.kind(path);
-        };
-        let text = self.parse(path, Ok(bytes));
-        self.read.borrow_mut().insert(path.to_owned(), text);
-        Ok(Kind::File)
-    }
-
-    /// The text of the symlink `name` in `dir`, which has no links in it.
-    pub(crate) fn read_link(&self, dir: &str, name: &str) -> io::Result<OsString> {
-        let mut open = self.open.borrow_mut();
-        match &*open {
-            Some((known, fd)) if known == dir => Root::read_link_in(fd, name),
-            _ => {
-                let (_, fd) = open.insert((dir.to_owned(), self.root.dir(dir)?));
-                Root::read_link_in(fd, name)
-            }
-        }
-    }
-
-    fn parse(&self, path: &str, bytes: io::Result<Vec<u8>>) -> Result<Rc<Text>, Finding> {
         let refuse =
             |code, why: String, fix: &str| Err(Finding::new(code, Place::file(path), why, fix));
-        let bytes = match bytes {
+        let bytes = match self.root.read(path, MAX_FILE) {
             Ok(bytes) => bytes,
             // A link to /dev/null masks the file; a root that is not booted may have no /dev.
             Err(_) if self.root.read_link(path).is_ok_and(|target| target == "/dev/null") => {
