@@ -143,7 +143,7 @@ def suspender(wanted, place):
     """Says when the machine is to be suspended, and where to: the script has passed."""
     if wanted.suspend is None:
         return lambda: None
-    return lambda: state.memory_file(wanted.suspend) if "rc=0\n" in read(place + "/ctl") else None
+    return lambda: state.SUSPENDED if "rc=0\n" in read(place + "/ctl") else None
 
 
 def run(command, limit, due, done, memory):
@@ -237,7 +237,7 @@ def verdict(wanted, place, number, ended, seconds):
     if int(status.group(1)):
         return 1, f"FAIL the script ended with {status.group(1)} ({ended}), {tail}"
     if wanted.suspend and ended == "suspended":
-        state.save(wanted.suspend)
+        state.save(wanted.suspend, state.SUSPENDED)
         return 0, f"PASS suspended as {wanted.suspend}, {tail}"
     if ended not in ("exit 0", "switched off"):
         return 2, f"FAIL the script passed, the machine did not end by itself ({ended}), {tail}"

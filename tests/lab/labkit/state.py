@@ -14,6 +14,8 @@ BOOT_DISK = STATE + "/boot.raw"
 ROOT_DISK = STATE + "/root.qcow2"
 LOOKED_AT = STATE + "/boot.looked-at"
 RESUME = STATE + "/resume"
+# The memory of a machine that was suspended, until `save` gives it a name: another lane may be saving the same one.
+SUSPENDED = STATE + "/suspended.memory"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -86,12 +88,14 @@ def has_snapshot(name):
     return all(os.path.exists(file) for file in snapshot_files(name))
 
 
-def save(name):
-    """The disks as they are (of a suspended machine: with its memory) become snapshot `name`; the lab goes on with a new layer above it."""
+def save(name, memory=None):
+    """The disks as they are (of a suspended machine: with its memory, a file that is moved) become snapshot `name`; the lab goes on with a new layer above it."""
     root, boot = snapshot_files(name)
     if os.path.exists(root):
         raise LabError(f"there is a snapshot {name} already, and others may be chained to it: `lab drop {name}`, if none is")
     sh("cp", "--sparse=always", BOOT_DISK, boot)
+    if memory:
+        os.rename(memory, memory_file(name))
     os.rename(ROOT_DISK, root)
     start_from(root, "qcow2", boot, memory_file(name))
 
