@@ -1,4 +1,4 @@
-"""What every boot pays: the generator (e). The hook's place is `hook`, below."""
+"""What every boot pays: the generator (e), and what each start of a bound container does: the hook."""
 
 import os
 import re
@@ -94,9 +94,10 @@ def hook(world):
     command = ["cargo", "bench", "--quiet", "--locked", "-p", "bound-images-hook", "--bench", "hook"]
     # As it is called by hand: with the compiler's own environment.
     run([*command, "--no-run"], cwd=PROJECT)
+    env = {**os.environ, "HOOK": world.tools.place.at("bin", "bound-images-hook")}
     section = Section("hook", "Hook, at each start of a bound container", HOOK, "true")
     for at in range(world.rounds):
-        for line in run(command, cwd=PROJECT).splitlines():
+        for line in run(command, env=env, cwd=PROJECT).splitlines():
             if found := re.fullmatch(r"(.*\S) +([0-9.]+) ms +[0-9.]+ ms( +[0-9.]+)?", line):
                 section.add(found[1], Sample(float(found[2]) / 1000, None))
         say(f"hook: round {at + 1}")

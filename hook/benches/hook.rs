@@ -2,7 +2,7 @@
 //! turn, the program `true`, which is what starting any process costs on this machine.
 //!
 //! The bundle is one that Podman 5.4.2 made, the lists of the primary store have 1 and 1,000 entries.
-//! Run with `make bench-hook`.
+//! Run with `make bench-hook`. `HOOK=PROGRAM`: that one, linked in another way perhaps, instead of cargo's.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "it fails by panicking")]
 
 #[path = "../tests/common/mod.rs"]
@@ -74,6 +74,7 @@ fn describe(mut times: Vec<Duration>) -> (f64, f64) {
 }
 
 fn main() {
+    let program = std::env::var("HOOK").unwrap_or_else(|_| HOOK.to_owned());
     println!("{:44} {:>9} {:>9} {:>9}", "", "median", "95 %", "x `true`");
     let mut all = Vec::new();
     for (what, lower) in
@@ -88,7 +89,7 @@ fn main() {
             let state = host.state();
             let (mut hook, mut nothing) = (Vec::new(), Vec::new());
             for _ in 0..RUNS {
-                hook.push(time(HOOK, &arguments, state.as_bytes()));
+                hook.push(time(&program, &arguments, state.as_bytes()));
                 nothing.push(time("true", &[], state.as_bytes()));
                 let mut datagram = [0; 4096];
                 host.journal.recv(&mut datagram).unwrap();

@@ -47,6 +47,7 @@ lab|qemu-img|qemu-utils|qemu-img
 lab|debugfs|e2fsprogs|e2fsprogs
 bench|curl|curl|curl
 bench|xargs|findutils|findutils
+bench|libc.a|libc6-dev|glibc-static
 '
 
 have() {
@@ -54,6 +55,8 @@ have() {
     /*) [ -e "$1" ] ;;
     unpacked:*) [ -n "$(ls -A "$project/target/tools/${1#unpacked:}" 2>/dev/null)" ] ;;
     busybox) command -v busybox >/dev/null && static busybox ;;
+    # What the programs that `make build` links statically are linked with.
+    libc.a) [ -e "$(cc -print-file-name=libc.a)" ] ;;
     # 7.2 crashes when it emulates the lab's machines.
     qemu-system-x86_64) [ "$(qemu-system-x86_64 --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9]*\).*/\1/p')" -ge 8 ] 2>/dev/null ;;
     *) command -v "$1" >/dev/null ;;
