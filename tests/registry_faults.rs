@@ -278,3 +278,47 @@ fn a_blob_that_hangs_is_given_up() {
         }
     }
 }
+
+#[test]
+fn a_large_layer_comes_in_parts_where_the_registry_has_them() {
+    if !have(&["python3", "skopeo"]) {
+        return;
+    }
+    let world = World::new();
+    let registry = FakeRegistry::start();
+    let plain = registry.registries_conf();
+    let mirrored = format!(
+        "{plain}[[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n",
+        registry.host()
+    );
+    let image = make(&world, "app", &[noise("n", 16_000_000)], &[]);
+    image.push(&registry, "ns/app", "1");
+    let layer = &image.layers[0];
+    let size = fs::metadata(image.blob(layer)).unwrap().len();
+    assert!(size > 9 << 20, "{size}");
+    let parts = size.div_ceil(4 << 20) as usize;
+    for (conf, does, said, in_parts, whole) in [
+        (&plain, None, "", parts..=parts, 0),
+        // Several parts are asked for at once.
+        (&plain, Some(Does::Whole), "", 1..=parts, 1),
+        // Wrong only in parts: as behind a cache that mixes them up.
+        (&plain, Some(Does::Garble), "once more, whole", parts..=parts, 1),
+        (&mirrored, None, "", 0..=0, 1),
+    ] {
+        fs::write(world.path("registries.conf"), conf).unwrap();
+        // A root, and nothing of the former ones.
+        drop(fs::remove_dir_all(world.root()));
+        bind(&world, "app", &format!("{}/ns/app:1", registry.host()));
+        let before = registry.log().len();
+        if let Some(does) = does {
+            registry.fault("bytes=", does, parts);
+        }
+        world.run("stage", &[]).expect(0, &["Staged 1 image", said]);
+        world.run("verify", &["--deep"]).expect(0, &[]);
+        let log = &registry.log()[before..];
+        let asked: Vec<_> = log.iter().filter(|line| line.contains(layer.as_str())).collect();
+        let ranges = asked.iter().filter(|line| line.contains("bytes=")).count();
+        assert!(in_parts.contains(&ranges), "{asked:?}");
+        assert_eq!(asked.len() - ranges, whole, "{asked:?}");
+    }
+}

@@ -53,6 +53,8 @@ pub struct Config {
     pub pool: Option<String>,
     /// Layers fetched at the same time: 1 to 16.
     pub jobs: Option<usize>,
+    /// Most connections for one large layer: 1 to 6.
+    pub parts: Option<usize>,
     /// Credentials for registries, an absolute path.
     pub authfile: Option<PathBuf>,
     /// How long a transfer may give nothing.
@@ -75,6 +77,7 @@ struct Fragment {
     keep_wanted: Option<u16>,
     pool: Option<String>,
     jobs: Option<u8>,
+    parts: Option<u8>,
     authfile: Option<PathBuf>,
     /// Seconds.
     stall_timeout: Option<u32>,
@@ -83,13 +86,14 @@ struct Fragment {
 }
 
 /// The keys that [`Fragment`] has.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "authfile",
     "foreign-stores",
     "jobs",
     "keep-wanted",
     "last-call-timeout",
     "late-binding",
+    "parts",
     "pin",
     "pool",
     "retries",
@@ -236,6 +240,12 @@ fn merge(config: &mut Config, path: &Path, text: &str) -> anyhow::Result<()> {
             bail!("jobs = {jobs}: must be 1 to 16");
         }
         config.jobs = Some(usize::from(jobs));
+    }
+    if let Some(parts) = fragment.parts {
+        if !(1..=6).contains(&parts) {
+            bail!("parts = {parts}: must be 1 to 6");
+        }
+        config.parts = Some(usize::from(parts));
     }
     if let Some(path) = fragment.authfile {
         if !path.is_absolute() {

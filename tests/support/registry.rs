@@ -1,5 +1,5 @@
 //! A registry that misbehaves on request: plain HTTP on loopback, one thread per connection, one
-//! request per connection. Included with `#[path]` by the tests of several places.
+//! request per connection, which may be for a range of bytes. Included with `#[path]` by the tests of several places.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -38,6 +38,12 @@ pub enum Does {
     Hang,
     /// Hangs up at once.
     HangUp,
+    /// Sends all of it, whatever range was asked for.
+    Whole,
+    /// Says that it sends the range one byte further on.
+    Shift,
+    /// Sends the client to the same path at this `http://HOST`.
+    Elsewhere(String),
 }
 
 /// How the registry wants to know who asks.
@@ -128,7 +134,8 @@ impl FakeRegistry {
         self.state.lock().unwrap().login = login;
     }
 
-    /// `METHOD path` of every request so far.
+    /// `METHOD path` of every request so far; with `bytes=FIRST-LAST` behind it where a range was asked for, and
+    /// `authorized` where the client said who it is.
     pub fn log(&self) -> Vec<String> {
         self.state.lock().unwrap().log.clone()
     }
@@ -151,6 +158,8 @@ struct Asked {
     method: String,
     path: String,
     authorization: Option<String>,
+    /// `bytes=FIRST-LAST`
+    range: Option<String>,
 }
 
 fn read_request(stream: &TcpStream) -> std::io::Result<Option<Asked>> {
@@ -159,16 +168,18 @@ fn read_request(stream: &TcpStream) -> std::io::Result<Option<Asked>> {
     lines.read_line(&mut line)?;
     let mut words = line.split_whitespace();
     let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
-    let mut asked = Asked { method: method.to_owned(), path: path.to_owned(), authorization: None };
+    let (method, path) = (method.to_owned(), path.to_owned());
+    let mut asked = Asked { method, path, authorization: None, range: None };
     loop {
         let mut line = String::new();
         if lines.read_line(&mut line)? == 0 || line.trim().is_empty() {
             return Ok(Some(asked));
         }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("authorization")
-        {
-            asked.authorization = Some(value.trim().to_owned());
+        let Some((name, value)) = line.split_once(':') else { continue };
+        match name.to_ascii_lowercase().as_str() {
+            "authorization" => asked.authorization = Some(value.trim().to_owned()),
+            "range" => asked.range = Some(value.trim().to_owned()),
+            _ => {}
         }
     }
 }
@@ -202,11 +213,16 @@ fn serve(
     };
     let (login, fault, stored) = {
         let mut state = state.lock().unwrap();
-        state.log.push(format!("{} {}", asked.method, asked.path));
-        let hit = state
-            .faults
-            .iter_mut()
-            .find(|fault| fault.times > 0 && asked.path.contains(&fault.path));
+        let mut line = format!("{} {}", asked.method, asked.path);
+        if let Some(range) = &asked.range {
+            line = format!("{line} {range}");
+            if asked.authorization.is_some() {
+                line.push_str(" authorized");
+            }
+        }
+        state.log.push(line.clone());
+        let hit =
+            state.faults.iter_mut().find(|fault| fault.times > 0 && line.contains(&fault.path));
         let fault = hit.map(|fault| {
             fault.times -= 1;
             fault.does.clone()
@@ -247,28 +263,43 @@ fn serve(
         Some(stored) => stored.clone(),
         None => ("text/plain".to_owned(), Vec::new()),
     };
-    let kind = [("Content-Type", media_type)];
+    let mut kind = vec![("Content-Type", media_type)];
+    let range = asked.range.as_deref().filter(|_| !matches!(fault, Some(Does::Whole)));
+    let (status, bytes) = match range.and_then(|range| bounds(range, bytes.len())) {
+        None => (200, bytes),
+        Some((first, last)) => {
+            let shift = usize::from(matches!(fault, Some(Does::Shift)));
+            let said = format!("bytes {}-{}/{}", first + shift, last + shift, bytes.len());
+            kind.push(("Content-Range", said));
+            (206, bytes[first..=last].to_vec())
+        }
+    };
     let half = bytes.len() / 2;
     match fault {
+        Some(Does::Whole | Does::Shift) => respond(&stream, status, &kind, bytes.len(), &bytes),
+        Some(Does::Elsewhere(host)) => {
+            let location = ("Location", format!("{host}{}", asked.path));
+            respond(&stream, 307, &[location], 0, b"")
+        }
         Some(Does::Status(status)) => respond_status(&stream, status),
         Some(Does::Truncate(count)) => {
-            respond(&stream, 200, &kind, bytes.len(), &bytes[..count.min(bytes.len())])?;
+            respond(&stream, status, &kind, bytes.len(), &bytes[..count.min(bytes.len())])?;
             stream.shutdown(Shutdown::Both)
         }
         Some(Does::Shorten(count)) => {
             let bytes = &bytes[..count.min(bytes.len())];
-            respond(&stream, 200, &kind, bytes.len(), bytes)
+            respond(&stream, status, &kind, bytes.len(), bytes)
         }
         Some(Does::Lengthen(count)) => {
             let bytes = [bytes, vec![b'x'; count]].concat();
-            respond(&stream, 200, &kind, bytes.len(), &bytes)
+            respond(&stream, status, &kind, bytes.len(), &bytes)
         }
         Some(Does::Garble) => {
             let garbled: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
-            respond(&stream, 200, &kind, bytes.len(), &garbled)
+            respond(&stream, status, &kind, bytes.len(), &garbled)
         }
         Some(Does::Hang) => {
-            respond(&stream, 200, &kind, bytes.len(), &bytes[..half])?;
+            respond(&stream, status, &kind, bytes.len(), &bytes[..half])?;
             while !stop.load(Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(50));
             }
@@ -277,8 +308,15 @@ fn serve(
         Some(Does::HangUp) => stream.shutdown(Shutdown::Both),
         None if stored.is_none() => respond_status(&stream, 404),
         None if asked.method == "HEAD" => respond(&stream, 200, &kind, bytes.len(), &[]),
-        None => respond(&stream, 200, &kind, bytes.len(), &bytes),
+        None => respond(&stream, status, &kind, bytes.len(), &bytes),
     }
+}
+
+/// First and last byte of `bytes=FIRST-LAST`.
+fn bounds(range: &str, length: usize) -> Option<(usize, usize)> {
+    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse::<usize>().ok()?);
+    (first <= last && last < length).then_some((first, last))
 }
 
 fn respond_status(stream: &TcpStream, status: u16) -> std::io::Result<()> {

@@ -188,6 +188,7 @@ impl Run<'_> {
             Some(directory) => bundle::Bundle::open(directory).map(Source::Bundle),
             None => Ok(Source::Registry(registry::Registry::new(registry::RegistryOptions {
                 jobs: self.settings.jobs,
+                parts: self.settings.parts,
                 stall_timeout: self.settings.stall_timeout,
                 retries: self.settings.retries,
                 // Podman heeds this variable, skopeo only an option.

@@ -27,6 +27,8 @@ pub struct StageSettings {
     pub authfile: Option<PathBuf>,
     /// Layers fetched at the same time.
     pub jobs: usize,
+    /// Most connections for one large layer.
+    pub parts: usize,
     /// How long a transfer may give nothing before it is ended and tried again.
     pub stall_timeout: Duration,
     /// How often a request that may get better is tried again.
@@ -38,6 +40,8 @@ pub struct StageSettings {
 /// Layers fetched at the same time unless told otherwise: enough to keep two cores and a network
 /// busy while another layer is synced, and few enough for 40 MB of skopeo each.
 pub const DEFAULT_JOBS: usize = 3;
+/// See [`StageSettings::parts`].
+pub const DEFAULT_PARTS: usize = 4;
 /// See [`StageSettings::stall_timeout`].
 pub const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// See [`StageSettings::retries`].
@@ -60,6 +64,7 @@ impl StageSettings {
             require_pins: config.pin == Some(Pin::Require),
             authfile: typed.authfile.or(config.authfile),
             jobs: typed.jobs.map(usize::from).or(config.jobs).unwrap_or(DEFAULT_JOBS),
+            parts: config.parts.unwrap_or(DEFAULT_PARTS),
             stall_timeout: config.stall_timeout.unwrap_or(DEFAULT_STALL_TIMEOUT),
             retries: config.retries.unwrap_or(DEFAULT_RETRIES),
         }

@@ -8,7 +8,7 @@ use binding::reference::Reference;
 use tempfile::NamedTempFile;
 
 use super::Request;
-use super::credentials::{auth_file_of, gather};
+use super::credentials::{Login, auth_file_of, gather, login};
 use super::error::{Kind, Refusal};
 use crate::system::skopeo::Access;
 use crate::system::skopeo_policy::{Demand, policy_demands};
@@ -20,6 +20,8 @@ const POLICIES: [&str; 2] = ["/etc/containers/policy.json", "/usr/share/containe
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) access: Access,
+    /// What is in the file that `access` names; `None`: anonymous.
+    pub(crate) login: Option<Login>,
     /// Where the credentials are from, for people; `None`: anonymous.
     tried: Option<String>,
     /// Removed when the last user is gone.
@@ -71,7 +73,7 @@ pub(crate) fn grant(request: &Request, secrets: &Path) -> Result<Granted, Refusa
         tls_verify: request.pull.tls_verify,
     };
     let Some((tried, content)) = found else {
-        return Ok(Granted { access, tried: None, _file: None });
+        return Ok(Granted { access, login: None, tried: None, _file: None });
     };
     let written = private_file(secrets).and_then(|mut file| {
         file.write_all(&content)?;
@@ -80,7 +82,8 @@ pub(crate) fn grant(request: &Request, secrets: &Path) -> Result<Granted, Refusa
     let file = written
         .map_err(|error| Refusal::new(Kind::Io, format!("writing a private auth file: {error}")))?;
     access.authfile = Some(file.path().to_owned());
-    Ok(Granted { access, tried: Some(tried), _file: Some(file) })
+    let login = Some(login(&content, &request.reference));
+    Ok(Granted { access, login, tried: Some(tried), _file: Some(file) })
 }
 
 /// A file that only its owner reads (mode 0600), in `secrets` or else where temporary files go.

@@ -102,6 +102,12 @@ impl Delivery {
         self.position = 0;
     }
 
+    /// Goes on where the receiver stands, for a source that need not begin at byte 0. That position.
+    pub(crate) fn resume(&mut self) -> u64 {
+        self.position = self.handed_on.length();
+        self.position
+    }
+
     /// What of `piece` is new to the receiver, or `None` when all of it was handed on before.
     fn take(&mut self, piece: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         let end = self.position.saturating_add(piece.len() as u64);

@@ -137,6 +137,42 @@ pub fn has_entry(text: &[u8], reference: &Reference) -> Result<bool, String> {
     }))
 }
 
+/// Who asks, by an auth file that has an entry for the image.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// `user:password`.
+    Basic(Secret),
+    /// A credential helper, or a token: what only skopeo knows how to use.
+    Other,
+}
+
+/// The entry for the image: the one of its longest key, as skopeo takes it.
+pub(crate) fn login(text: &[u8], reference: &Reference) -> Login {
+    let Ok(document) = serde_json::from_slice::<Document>(text) else { return Login::Other };
+    let helpers = document.cred_helpers.unwrap_or_default();
+    if helpers.keys().any(|name| normal_key(name) == reference.registry()) {
+        return Login::Other;
+    }
+    let auths = document.auths.unwrap_or_default();
+    let entry = keys(reference).into_iter().find_map(|key| {
+        let filled =
+            |(name, entry): &(&String, &Entry)| normal_key(name) == key && entry.is_filled();
+        let (_, entry) = auths.iter().find(filled)?;
+        Some(entry)
+    });
+    let pair = entry.filter(|entry| entry.identitytoken.is_none()).and_then(|entry| {
+        let pair = STANDARD.decode(entry.auth.as_deref()?.trim()).ok()?;
+        // Docker ends some with NUL bytes.
+        Some(String::from_utf8(pair).ok()?.trim_end_matches('\0').to_owned())
+    });
+    match pair {
+        Some(pair) if !pair.starts_with(':') && pair.contains(':') => {
+            Login::Basic(Secret::new(pair))
+        }
+        _ => Login::Other,
+    }
+}
+
 /// What the candidates gave.
 #[derive(Default)]
 pub struct Chosen {

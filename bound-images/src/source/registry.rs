@@ -3,7 +3,8 @@
 //! Raw manifests come from `skopeo inspect --raw`, because the image proxy converts them; then the
 //! proxy is opened by the digest of the one image, so that the signature policy judges that very
 //! image, and config and layers come through it as blobs. An opened proxy is kept for the next
-//! layer of the same image: opening one costs a manifest request, which registries count.
+//! layer of the same image: opening one costs a manifest request, which registries count. Large layers then come in
+//! parts, over several connections ([`super::lanes`]), where skopeo is not needed to find them.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +19,7 @@ use super::access::{Granted, blame, demand_of_host, grant};
 use super::blob::{Delivery, LayerBlob, Sink};
 use super::credentials::AuthFile;
 use super::error::{Kind, Refusal, SourceError};
+use super::lanes::Lanes;
 use super::manifest::{
     MAX_MANIFEST, Manifest, Parts, assemble, check_bytes, check_config_descriptor, no_instance,
     parse_manifest,
@@ -25,6 +27,7 @@ use super::manifest::{
 use super::platform::choose;
 use super::retry::Retries;
 use super::{ImageBytes, RawManifest, Request};
+use crate::system::registry_http::Client;
 use crate::system::skopeo::{Environment, Skopeo, Version};
 use crate::system::skopeo_policy::Demand;
 use crate::system::skopeo_proxy::Session;
@@ -43,6 +46,8 @@ pub struct RegistryOptions {
     pub retries: u32,
     /// Delay before the first of them, doubled each time; `RetryDelay=` overrides it.
     pub retry_delay: Duration,
+    /// Most connections for one large blob; 1: each comes whole, through skopeo.
+    pub parts: usize,
     /// The program: a path or a name to look for in `PATH`.
     pub skopeo: PathBuf,
     /// What skopeo sees: [`crate::system::skopeo::passed_environment`] of the caller's.
@@ -66,6 +71,7 @@ impl RegistryOptions {
             request_timeout: Duration::from_secs(180),
             retries: 3,
             retry_delay: Duration::from_secs(1),
+            parts: 4,
             skopeo: PathBuf::from("skopeo"),
             environment: environment.into(),
             registries_conf: None,
@@ -97,6 +103,7 @@ pub struct Registry {
     skopeo: Skopeo,
     version: OnceCell<Version>,
     running: Semaphore,
+    lanes: Lanes,
     idle: Mutex<Vec<(Key, Opened)>>,
 }
 
@@ -112,7 +119,8 @@ impl Registry {
             deadline: options.request_timeout,
         };
         let running = Semaphore::new(options.jobs.clamp(1, 64));
-        Self { options, skopeo, version: OnceCell::new(), running, idle: Mutex::default() }
+        let lanes = Lanes::new(options.parts, options.stall_timeout);
+        Self { options, skopeo, version: OnceCell::new(), running, lanes, idle: Mutex::default() }
     }
 
     /// The installed skopeo's version, asked once.
@@ -309,7 +317,14 @@ impl Registry {
                 Opened { session, access: Arc::clone(granted) }
             }
         };
-        let delivery = lock(waiting).take().ok_or_else(lost)?;
+        let mut delivery = lock(waiting).take().ok_or_else(lost)?;
+        if let Some(client) = self.client(request, granted, delivery.size()) {
+            let registry = request.reference.registry();
+            if self.lanes.deliver(&client, &mut delivery, registry).await? {
+                self.put_idle(key, opened);
+                return Ok(());
+            }
+        }
         let Opened { session, access } = opened;
         match session.deliver(delivery).await {
             Ok((session, _)) => {
@@ -321,6 +336,14 @@ impl Registry {
                 Err(refusal)
             }
         }
+    }
+
+    /// Who is asked for parts of a blob of this size, past skopeo, which has judged the image by now.
+    fn client(&self, request: &Request, granted: &Arc<Granted>, size: u64) -> Option<Arc<Client>> {
+        let RegistryOptions { registries_conf, environment, .. } = &self.options;
+        self.lanes
+            .client(request, granted, size, registries_conf.as_deref(), environment)
+            .map(Arc::new)
     }
 
     fn take_idle(&self, key: &Key) -> Option<Opened> {

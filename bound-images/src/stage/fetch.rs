@@ -111,16 +111,23 @@ impl Job {
                 Err(error) => return Err(Failure::Broken(error)),
             }
         }
-        self.fetch(layer).await.map(|()| Action::Fetch)
+        let fetched = match self.fetch(layer).await {
+            Err(Failure::Source(error)) if error.kind == Kind::Parts => {
+                log::warn!("{}: fetching it once more, whole", error.why);
+                self.fetch(layer).await
+            }
+            fetched => fetched,
+        };
+        fetched.map(|()| Action::Fetch)
     }
 
-    async fn fetch(self, layer: &LayerPlan) -> Result<(), Failure> {
+    async fn fetch(&self, layer: &LayerPlan) -> Result<(), Failure> {
         let Some(blob) = self.image.layers.get(layer.index) else { return Ok(()) };
         let expected = Expected { blob: blob.digest, size: blob.size, diff_id: blob.diff_id };
         let (sender, receiver) = mpsc::channel(PIECES);
-        let sink = Sink::counted(sender, self.received);
-        let (index, budget) = (layer.index, self.budget);
-        let (ids, builder) = (self.ids, self.builder);
+        let sink = Sink::counted(sender, Arc::clone(&self.received));
+        let (index, budget) = (layer.index, self.budget.clone());
+        let (ids, builder) = (self.ids.clone(), self.builder.clone());
         let unpacking = tokio::task::spawn_blocking(move || {
             let pieces = Pieces { receiver, piece: Vec::new(), at: 0 };
             builder.write_layer(&ids, index, &expected, &budget, pieces)

@@ -7,11 +7,16 @@ use crate::render;
 struct Stderr;
 
 impl Log for Stderr {
-    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
-        true
+    /// What libraries think while they shake hands helps nobody here.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let is_chatter = ["rustls", "ureq"].iter().any(|name| metadata.target().starts_with(name));
+        !is_chatter || metadata.level() <= Level::Warn
     }
 
     fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let level = match record.level() {
             Level::Error => "error",
             Level::Warn => "warning",

@@ -10,6 +10,8 @@ pub mod logind;
 pub mod message_id;
 pub mod namespace;
 pub mod notify;
+pub(crate) mod registries_conf;
+pub(crate) mod registry_http;
 pub mod remount;
 pub mod skopeo;
 pub mod skopeo_message;

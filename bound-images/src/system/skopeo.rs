@@ -73,6 +73,20 @@ pub fn parse_version(text: &str) -> Option<Version> {
 pub struct Environment(Vec<(OsString, OsString)>);
 
 impl Environment {
+    /// The value of a variable, where it is set to something.
+    pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
+        let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
+        Some(value.as_os_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Whether requests may have to go through an HTTP proxy.
+    pub(crate) fn has_proxy(&self) -> bool {
+        let proxies = ["http_proxy", "https_proxy", "all_proxy"];
+        proxies
+            .iter()
+            .any(|name| self.get(name).is_some() || self.get(&name.to_ascii_uppercase()).is_some())
+    }
+
     /// The file that a program's name stands for in `PATH`.
     fn find(&self, program: &str) -> Option<PathBuf> {
         let (_, path) = self.0.iter().find(|(name, _)| name == "PATH")?;

@@ -1,0 +1,145 @@
+//! A large blob in parts, over several connections: registries and what is before them give each connection a share, and a
+//! connection that breaks costs a part, not the blob.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use oci_digest::Digest;
+use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::blob::Delivery;
+use super::error::{Kind, Refusal};
+use crate::system::registry_http::{Client, Failed};
+
+/// Bytes of a part. Long enough that the round trip of its request hardly counts, and short enough to wait in memory.
+const PART: u64 = 4 << 20;
+/// Below this many bytes, a blob comes whole.
+pub(crate) const LEAST: u64 = 2 * PART;
+/// Parts of all blobs together that are under way or wait in memory: 24 MiB.
+pub(crate) const ALL: usize = 6;
+/// Bytes that are handed on at once, unless they take longer to come than [`PATIENCE`].
+const PIECE: usize = 256 << 10;
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pieces of a part that may wait. All of it, so that a later part need not wait for an earlier one; over a link so slow that
+/// pieces are small, those after the first may have to.
+const WAITING: usize = 256;
+
+/// Delivers what is left of a blob, with at most `most` connections at a time. `lanes` has [`ALL`] permits for all blobs.
+///
+/// # Errors
+/// [`Kind::Network`] or [`Kind::Stalled`] when a part cannot be had: all before it was handed on. [`Kind::Corrupt`]
+/// when the parts do not make the blob.
+pub(crate) async fn deliver(
+    client: &Arc<Client>,
+    delivery: &mut Delivery,
+    lanes: &Arc<Semaphore>,
+    most: usize,
+) -> Result<(), Refusal> {
+    let (digest, size) = (delivery.digest(), delivery.size());
+    let mut next = delivery.resume();
+    let mut flying: VecDeque<Part> = VecDeque::new();
+    loop {
+        while flying.len() < most.max(1) && next < size {
+            let lane = if flying.is_empty() {
+                Arc::clone(lanes).acquire_owned().await.ok()
+            } else {
+                Arc::clone(lanes).try_acquire_owned().ok()
+            };
+            let Some(lane) = lane else { break };
+            let bytes = next..size.min(next + PART);
+            next = bytes.end;
+            flying.push_back(Part::start(client, digest, bytes, size, lane)?);
+        }
+        let Some(mut part) = flying.pop_front() else { return delivery.finish() };
+        while let Some(piece) = part.pieces.recv().await {
+            match piece {
+                Ok(piece) => delivery.push(&piece).await?,
+                Err(Failed { why, stalled }) => {
+                    let kind = if stalled { Kind::Stalled } else { Kind::Network };
+                    let at = delivery.position();
+                    let why = format!("blob {digest} broke off after {at} of {size} bytes: {why}");
+                    return Err(Refusal::new(kind, why));
+                }
+            }
+        }
+        if delivery.position() != part.end {
+            return Err(Refusal::new(Kind::Io, "a part of a blob ended without a word"));
+        }
+    }
+}
+
+/// A part on its way, in a thread of its own. Dropped, the thread ends with the next bytes, or when it has waited for
+/// them long enough.
+struct Part {
+    pieces: mpsc::Receiver<Result<Vec<u8>, Failed>>,
+    end: u64,
+    _lane: OwnedSemaphorePermit,
+}
+
+impl Part {
+    fn start(
+        client: &Arc<Client>,
+        digest: Digest,
+        bytes: Range<u64>,
+        size: u64,
+        lane: OwnedSemaphorePermit,
+    ) -> Result<Self, Refusal> {
+        let (sender, pieces) = mpsc::channel(WAITING);
+        let (client, end) = (Arc::clone(client), bytes.end);
+        let fetch = move || {
+            if let Err(failed) = fetch(&client, digest, &bytes, size, &sender) {
+                // Without a receiver nobody wants to know.
+                drop(sender.blocking_send(Err(failed)));
+            }
+        };
+        thread::Builder::new()
+            .name("blob-part".to_owned())
+            .spawn(fetch)
+            .map_err(|error| Refusal::new(Kind::Io, format!("starting a thread: {error}")))?;
+        Ok(Self { pieces, end, _lane: lane })
+    }
+}
+
+fn fetch(
+    client: &Client,
+    digest: Digest,
+    bytes: &Range<u64>,
+    size: u64,
+    to: &mpsc::Sender<Result<Vec<u8>, Failed>>,
+) -> Result<(), Failed> {
+    let mut reader = client.part(digest, bytes, size)?;
+    let mut left = bytes.end - bytes.start;
+    while left > 0 {
+        let piece = read_piece(&mut reader)?;
+        let count = piece.len() as u64;
+        if count == 0 {
+            return Err(Failed { why: format!("{left} bytes are missing"), stalled: false });
+        }
+        left -= count.min(left);
+        if to.blocking_send(Ok(piece)).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn read_piece(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let (began, mut piece, mut buffer) = (Instant::now(), Vec::new(), [0; 16 << 10]);
+    while piece.len() < PIECE && began.elapsed() < PATIENCE {
+        let count = reader.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        piece.extend(buffer.get(..count).unwrap_or_default());
+    }
+    Ok(piece)
+}
+
+#[cfg(test)]
+#[path = "testing/parts.rs"]
+mod tests;
