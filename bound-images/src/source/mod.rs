@@ -1,4 +1,5 @@
-//! Where the bytes of images come from: an OCI layout ([`bundle`]) or registries ([`registry`]).
+//! Where the bytes of images come from: an OCI layout ([`bundle`]), registries ([`registry`]), or one
+//! after the other ([`several`]).
 //!
 //! Whatever the source, nothing leaves this module unchecked: a manifest, config or blob is handed
 //! on only when its size and SHA-256 are the promised ones. Manifests and configs are the stored
@@ -14,6 +15,7 @@ pub mod manifest;
 pub mod platform;
 pub mod registry;
 pub mod retry;
+pub mod several;
 #[cfg(test)]
 mod testing;
 
@@ -85,6 +87,8 @@ pub enum Source {
     Bundle(bundle::Bundle),
     /// Registries, through skopeo.
     Registry(registry::Registry),
+    /// OCI layouts, and registries for what they lack.
+    Several(several::Several),
 }
 
 impl Source {
@@ -96,6 +100,7 @@ impl Source {
         match self {
             Self::Bundle(bundle) => bundle.image(request).await,
             Self::Registry(registry) => registry.image(request).await,
+            Self::Several(several) => several.image(request).await,
         }
     }
 
@@ -116,6 +121,7 @@ impl Source {
         match self {
             Self::Bundle(bundle) => bundle.layer(request, blob, sink).await,
             Self::Registry(registry) => registry.layer(request, image, blob, sink).await,
+            Self::Several(several) => several.layer(request, image, blob, sink).await,
         }
     }
 }
