@@ -11,9 +11,9 @@ use oci_digest::Digest;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
+use super::BundleError;
 use super::event::{BundleSettings, Event, Missing, Observer};
 use super::wish::Wish;
-use super::BundleError;
 use crate::source::bundle::find_name;
 use crate::source::manifest::Descriptor;
 use crate::source::several::Several;

@@ -67,9 +67,10 @@ pub(super) async fn layers(
                     observer(Event::NotCopied { digest: blob.digest, why });
                 }
                 observer(Event::Blob { digest: blob.digest, action, size: blob.size, done, of });
-                let planned = plan.blobs.iter_mut().find(|known| {
-                    (known.digest, known.size) == (blob.digest, blob.size)
-                });
+                let planned = plan
+                    .blobs
+                    .iter_mut()
+                    .find(|known| (known.digest, known.size) == (blob.digest, blob.size));
                 if let Some(planned) = planned {
                     planned.action = action;
                 }

@@ -66,8 +66,9 @@ pub(super) fn edit(
         .cloned()
         .collect();
     for entry in wanted {
-        let known =
-            |value: &Value| name_of(value).as_ref() == Some(&entry.reference) && is_for(value, entry);
+        let known = |value: &Value| {
+            name_of(value).as_ref() == Some(&entry.reference) && is_for(value, entry)
+        };
         if !after.iter().any(known) {
             after.push(json!({
                 "mediaType": entry.media_type, "digest": entry.digest, "size": entry.size,

@@ -61,8 +61,7 @@ pub async fn write(
     let sources = Arc::new(Several { bundles, registry });
     let known = Known { entries: place.entries.clone(), resolved: resolved(settings, &place) };
     let wishes = wishes(roots, &settings.platforms, settings.authfile.as_deref());
-    let Answers { found, missing } =
-        ask::all(settings, wishes, known, &sources, observer).await?;
+    let Answers { found, missing } = ask::all(settings, wishes, known, &sources, observer).await?;
     let mut plan = Plan::new(settings.out.clone(), &found);
     place = look_at_blobs(settings, place, &mut plan, &sources, observer).await?;
     let index = index::edit(place.index.as_deref(), &plan.entries, settings.prune)

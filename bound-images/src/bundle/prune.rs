@@ -64,8 +64,7 @@ fn reach(layout: &Layout, index: &Value) -> Result<BTreeSet<Digest>, String> {
         if size > MAX_MANIFEST {
             continue;
         }
-        let bytes =
-            layout.read_blob(digest, size, MAX_MANIFEST).map_err(|refusal| refusal.why)?;
+        let bytes = layout.read_blob(digest, size, MAX_MANIFEST).map_err(|refusal| refusal.why)?;
         if let Ok(value) = serde_json::from_slice::<Value>(&bytes) {
             if depth >= MAX_DEPTH {
                 return Err(format!("what leads to {digest} is nested deeper than {MAX_DEPTH}"));

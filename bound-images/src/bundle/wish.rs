@@ -89,7 +89,8 @@ pub fn wishes(
 /// Of two ways to ask for the same image: the pull options of the one that knows credentials of its own (a
 /// container has none, a `.image` may), and the auth files of both.
 fn merged(one: &Request, other: Request) -> Request {
-    let knows = |request: &Request| request.pull.auth_file.is_some() || request.pull.creds.is_some();
+    let knows =
+        |request: &Request| request.pull.auth_file.is_some() || request.pull.creds.is_some();
     let (mut first, second) =
         if knows(&other) && !knows(one) { (other, one.clone()) } else { (one.clone(), other) };
     for file in second.auth_files {
@@ -107,7 +108,9 @@ fn merged(one: &Request, other: Request) -> Request {
 pub fn parse_platform(text: &str) -> Result<Platform, String> {
     let parts: Vec<&str> = text.split('/').collect();
     let plain = |part: &str| {
-        !part.is_empty() && part.len() <= 40 && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        !part.is_empty()
+            && part.len() <= 40
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
     let (os, architecture, variant) = match parts.as_slice() {
         [os, architecture] => (*os, *architecture, None),

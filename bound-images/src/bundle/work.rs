@@ -65,7 +65,8 @@ impl Work {
         };
         let partial = sub(&top, WORK)?;
         let blobs = sub(&sub(&top, "blobs")?, "sha256")?;
-        let work = Self { path: place.path.clone(), top, blobs, partial, number: AtomicU64::new(0) };
+        let work =
+            Self { path: place.path.clone(), top, blobs, partial, number: AtomicU64::new(0) };
         work.sweep(Some(RESOLVED))?;
         if place.layout.is_none() {
             work.replace("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}\n")?;

@@ -109,8 +109,11 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
         render::failed("only list writes --format refs", style);
         return Ok(Exit::Usage);
     }
-    let by_hand =
-        !outside.unattended && matches!(cli.command, cli::Command::Stage(_) | cli::Command::Pin(_) | cli::Command::Bundle(_));
+    let by_hand = !outside.unattended
+        && matches!(
+            cli.command,
+            cli::Command::Stage(_) | cli::Command::Pin(_) | cli::Command::Bundle(_)
+        );
     for unknown in &config.unknown {
         if by_hand {
             render::failed(unknown, style);

@@ -92,9 +92,7 @@ fn plan_json(plan: &Plan, event: &str) -> Value {
 }
 
 fn images(plan: &Plan) -> Vec<Value> {
-    let one = |image: &crate::bundle::ImagePlan| {
-        json!({"reference": image.reference, "platform": image.platform, "digest": image.digest, "manifest": image.manifest})
-    };
+    let one = |image: &crate::bundle::ImagePlan| json!({"reference": image.reference, "platform": image.platform, "digest": image.digest, "manifest": image.manifest});
     plan.images.iter().map(one).collect()
 }
 
@@ -129,7 +127,8 @@ pub(crate) fn bundle(outcome: &Outcome, style: Style) -> io::Result<()> {
             print("Nothing to do: there are no links in usr/lib/bootc/bound-images.d.\n")
         }
         Outcome::AlreadyThere(done) => {
-            let size = done.plan.blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
+            let size =
+                done.plan.blobs.iter().fold(0_u64, |sum, blob| sum.saturating_add(blob.size));
             print(&format!(
                 "Nothing to do: {} has {}, and all of it was read ({}).\n{}",
                 done.plan.bundle.display(),
@@ -167,9 +166,7 @@ fn outcome_json(outcome: &Outcome) -> Value {
 }
 
 fn missing_json(done: &Done) -> Value {
-    let one = |one: &crate::bundle::Missing| {
-        json!({"reference": one.reference, "platform": one.platform, "bindings": users(&one.users), "why": one.why})
-    };
+    let one = |one: &crate::bundle::Missing| json!({"reference": one.reference, "platform": one.platform, "bindings": users(&one.users), "why": one.why});
     done.missing.iter().map(one).collect()
 }
 
@@ -232,9 +229,12 @@ fn pruned_text(pruned: &Pruned, verb: &str) -> String {
     if pruned.images == 0 {
         return String::new();
     }
-    let (images, blobs) = (count(pruned.images, "entry").replace("entrys", "entries"), &pruned.blobs);
+    let (images, blobs) =
+        (count(pruned.images, "entry").replace("entrys", "entries"), &pruned.blobs);
     let kept = match &pruned.kept {
-        Some(why) => format!("; no blob goes, since it cannot be told what others need: {}", printable(why)),
+        Some(why) => {
+            format!("; no blob goes, since it cannot be told what others need: {}", printable(why))
+        }
         None => format!(" and {} ({})", count(blobs.len(), "blob"), bytes(pruned.bytes)),
     };
     format!("{images} that no root wants{kept} {verb}.\n")
@@ -254,7 +254,9 @@ pub(crate) fn bundle_failed(error: &BundleError, style: Style) {
         BundleError::Bindings(roots) => {
             if json {
                 let findings = roots.iter().flat_map(|(root, findings)| {
-                    findings.iter().map(move |one| json!({"root": root, "finding": FindingJson::from(one)}))
+                    findings
+                        .iter()
+                        .map(move |one| json!({"root": root, "finding": FindingJson::from(one)}))
                 });
                 let findings: Vec<Value> = findings.collect();
                 drop(print_json(&json!({"schema": SCHEMA, "event": "failed", "roots": findings})));
