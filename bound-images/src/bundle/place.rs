@@ -15,6 +15,7 @@ use crate::source::Kind;
 use crate::source::blob::PIECE;
 use crate::source::layout::Layout;
 use crate::source::manifest::{Descriptor, Manifest, parse_manifest};
+use crate::system::file::sync_directory;
 
 /// Where a bundle is, or will be.
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl Place {
             return Ok(());
         }
         match fs::create_dir(&self.path) {
-            Ok(()) => {}
+            Ok(()) => sync_directory(self.parent()).map_err(|error| unfit(error, self.parent()))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return refuse(format!(
                     "{} was made by somebody else meanwhile; run it again",

@@ -50,7 +50,8 @@ impl Work {
         let top = place.directory.as_ref().ok_or(io::ErrorKind::NotFound)?.try_clone()?;
         let sub = |above: &OwnedFd, name: &str| -> io::Result<OwnedFd> {
             match mkdirat(above, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+                Ok(()) => rustix::fs::fsync(above)?,
+                Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
