@@ -294,3 +294,19 @@ fn full_and_read_only_places() {
          try \"$W/his/out\"; code=0; try \"$W/bundle\" || code=$?; exit $code";
     world.unshared(user).expect(1, &["Bundled 1 image ", "may not be written"]);
 }
+
+#[test]
+fn the_signature_policy_counts() {
+    if !have(&["python3", "skopeo", "unshare", "mount"]) {
+        return;
+    }
+    let setting = setting();
+    let policy = "{\"default\": [{\"type\": \"reject\"}]}";
+    fs::write(setting.world.path("policy.json"), policy).unwrap();
+    let ran = setting.world.unshared(
+        "mount -t tmpfs none /etc/containers; cp \"$W/policy.json\" /etc/containers/
+         exec \"$P\" bundle --root \"$ROOT\" \"$W/out\"",
+    );
+    ran.expect(1, &["app.image", "polic", "the bundle was not written"]);
+    assert_eq!(setting.asked("/blobs/"), 0, "something was fetched all the same");
+}

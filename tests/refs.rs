@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
+#[path = "common/peers.rs"]
+mod peers;
 
 use std::fs;
 use std::process::Command;
@@ -17,8 +19,10 @@ fn one_line_an_image_as_skopeo_takes_it() {
     }
     let world = World::new();
     let registry = FakeRegistry::start();
-    fs::write(world.path("registries.conf"), registry.registries_conf()).unwrap();
-    let host = registry.host();
+    let host = "registry.example";
+    let conf = "insecure = true\nlocation";
+    let conf = format!("[[registry]]\nprefix = \"{host}\"\n{conf} = \"{}\"\n", registry.host());
+    fs::write(world.path("registries.conf"), conf).unwrap();
     let (one, two) = (small(&world, "one"), small(&world, "two"));
     one.push(&registry, "ns/one", "1");
     two.push(&registry, "ns/two", "latest");
@@ -48,6 +52,24 @@ fn one_line_an_image_as_skopeo_takes_it() {
         Ran::of(ran).expect(0, &[]);
     }
     assert_eq!(fs::read_dir(world.path("synced")).unwrap().count(), 2);
+
+    // A mirror that is filled by the loop of docs/air-gap.md has the same digests.
+    if have(&["docker-registry"]) {
+        let mirror = peers::Registry::start(&world.path("mirror"));
+        for line in listed.out.lines() {
+            let conf = world.path("registries.conf");
+            let to = format!("docker://{}/{line}", mirror.address);
+            let ran = Command::new("skopeo")
+                .args(["--registries-conf", conf.to_str().unwrap(), "--insecure-policy"])
+                .args(["copy", "-q", "--all", "--dest-tls-verify=false"])
+                .args([&format!("docker://{line}"), &to])
+                .output()
+                .unwrap();
+            Ran::of(ran).expect(0, &[]);
+        }
+        let bytes = mirror.get(&format!("{host}/ns/one/manifests/{digest}"));
+        assert_eq!(oci_digest::Digest::of(&bytes).to_string(), *digest);
+    }
 
     // What a store recorded is known, whatever the tag means by now.
     world.run("stage", &[]).expect(0, &["Staged 2 images"]);
