@@ -240,9 +240,19 @@ fn configured_bundles_that_are_absent_broken_or_incomplete() {
     let ran = host.run(&["stage"]);
     ran.expect(3, &["new.container", "nothing in its index has the name", "nothing was staged"]);
     assert!(!ran.errors().contains("one.container"), "{}", ran.all());
-    // Together they have all.
+    // Together they have all, and a layer that is damaged in one comes from the other.
     configure(&host, &[&stick, &whole]);
-    host.run(&["stage"]).expect(0, &["Staged 2 images"]);
+    let damaged =
+        fs::read_dir(stick.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    for path in damaged {
+        let mut bytes = fs::read(&path).unwrap();
+        if bytes.starts_with(&[0x1f, 0x8b]) {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    host.run(&["stage"]).expect(0, &["is damaged", "Staged 2 images"]);
     host.run(&["gate"]).expect(0, &["is complete"]);
     // What was typed is the only one.
     host.deploy("c", &[("new", NEW)]);

@@ -58,7 +58,7 @@ pub async fn write(
     let mut place = Place::look(&settings.out, !settings.dry_run)?;
     let mut bundles: Vec<Bundle> = own(&place).into_iter().collect();
     bundles.extend(others);
-    let sources = Arc::new(Several { bundles, registry });
+    let sources = Arc::new(Several::new(bundles, registry));
     let known = Known { entries: place.entries.clone(), resolved: resolved(settings, &place) };
     let wishes = wishes(roots, &settings.platforms, settings.authfile.as_deref());
     let Answers { found, missing } = ask::all(settings, wishes, known, &sources, observer).await?;

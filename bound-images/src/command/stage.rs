@@ -195,7 +195,7 @@ impl Run<'_> {
                 Ok(if bundles.is_empty() {
                     Source::Registry(registry)
                 } else {
-                    Source::Several(Several { bundles, registry })
+                    Source::Several(Several::new(bundles, registry))
                 })
             }
         }

@@ -104,6 +104,15 @@ impl Source {
         }
     }
 
+    /// Takes note that what [`Self::layer`] delivered was wrong. True when another try would be served by
+    /// somebody else.
+    pub fn pass_over(&self, blob: &LayerBlob) -> bool {
+        match self {
+            Self::Bundle(_) | Self::Registry(_) => false,
+            Self::Several(several) => several.pass_over(blob),
+        }
+    }
+
     /// Sends the bytes of a layer blob exactly as stored (compressed), in pieces of at most
     /// [`blob::PIECE`] bytes. Never sends more than `blob.size` bytes. Only `Ok` means that what
     /// was sent is the whole blob: until then, treat it as unverified.

@@ -1,5 +1,11 @@
 //! Bundles first, then registries: what one of the bundles has is taken from it.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use oci_digest::Digest;
+
 use super::blob::{LayerBlob, Sink};
 use super::bundle::Bundle;
 use super::error::{Kind, SourceError};
@@ -13,9 +19,17 @@ pub struct Several {
     pub bundles: Vec<Bundle>,
     /// Asked last.
     pub registry: Registry,
+    /// Blobs that a bundle has, and has wrong.
+    wrong: Mutex<BTreeSet<(PathBuf, Digest)>>,
 }
 
 impl Several {
+    /// Nothing is known to be wrong yet.
+    #[must_use]
+    pub fn new(bundles: Vec<Bundle>, registry: Registry) -> Self {
+        Self { bundles, registry, wrong: Mutex::default() }
+    }
+
     /// See [`super::Source::image`]. A bundle that has the image, but not whole, is passed over.
     ///
     /// # Errors
@@ -49,7 +63,7 @@ impl Several {
     }
 
     /// See [`super::Source::layer`]. What a bundle began to deliver is never finished by another
-    /// source: the receiver has its bytes already.
+    /// source: the receiver has its bytes already. Whoever tries again says [`Self::pass_over`] first.
     ///
     /// # Errors
     /// [`SourceError`].
@@ -60,9 +74,26 @@ impl Several {
         blob: &LayerBlob,
         sink: Sink,
     ) -> Result<(), SourceError> {
-        match self.bundles.iter().find(|bundle| bundle.has(blob.digest, blob.size)) {
+        match self.server(blob) {
             Some(bundle) => bundle.layer(request, blob, sink).await,
             None => self.registry.layer(request, image, blob, sink).await,
         }
+    }
+
+    /// Takes note that a delivery was wrong. False when there is nowhere else to take it from.
+    pub fn pass_over(&self, blob: &LayerBlob) -> bool {
+        let Some(bundle) = self.server(blob) else { return false };
+        log::warn!("layer {} of the bundle {} is damaged", blob.digest, bundle.path().display());
+        let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        wrong.insert((bundle.path().to_owned(), blob.digest))
+    }
+
+    /// The bundle that delivers a blob.
+    fn server(&self, blob: &LayerBlob) -> Option<&Bundle> {
+        let wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bundles.iter().find(|bundle| {
+            bundle.has(blob.digest, blob.size)
+                && !wrong.contains(&(bundle.path().to_owned(), blob.digest))
+        })
     }
 }

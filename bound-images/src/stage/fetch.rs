@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::resolve::Answers;
 use super::{Action, Event, LayerPlan, Meter, Observer, Plan, StageError, copy};
 use crate::settings::StageSettings;
-use crate::source::{ImageBytes, Kind, Request, Sink, Source, SourceError};
+use crate::source::{ImageBytes, Kind, LayerBlob, Request, Sink, Source, SourceError};
 
 /// Pieces of a blob that may wait for the unpacker: what bounds the memory of a transfer.
 const PIECES: usize = 4;
@@ -111,16 +111,22 @@ impl Job {
                 Err(error) => return Err(Failure::Broken(error)),
             }
         }
-        self.fetch(layer).await.map(|()| Action::Fetch)
+        let Some(blob) = self.image.layers.get(layer.index) else { return Ok(Action::Fetch) };
+        loop {
+            match self.fetch(layer.index, blob).await {
+                Ok(()) => return Ok(Action::Fetch),
+                Err(failure) if failure.is_of_source() && self.source.pass_over(blob) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
     }
 
-    async fn fetch(self, layer: &LayerPlan) -> Result<(), Failure> {
-        let Some(blob) = self.image.layers.get(layer.index) else { return Ok(()) };
+    async fn fetch(&self, index: usize, blob: &LayerBlob) -> Result<(), Failure> {
         let expected = Expected { blob: blob.digest, size: blob.size, diff_id: blob.diff_id };
         let (sender, receiver) = mpsc::channel(PIECES);
-        let sink = Sink::counted(sender, self.received);
-        let (index, budget) = (layer.index, self.budget);
-        let (ids, builder) = (self.ids, self.builder);
+        let sink = Sink::counted(sender, Arc::clone(&self.received));
+        let (ids, builder) = (self.ids.clone(), self.builder.clone());
+        let budget = self.budget.clone();
         let unpacking = tokio::task::spawn_blocking(move || {
             let pieces = Pieces { receiver, piece: Vec::new(), at: 0 };
             builder.write_layer(&ids, index, &expected, &budget, pieces)
@@ -135,6 +141,17 @@ enum Failure {
     Source(SourceError),
     Store(overlay_store::Error),
     Broken(anyhow::Error),
+}
+
+impl Failure {
+    /// Whether the bytes were wrong, and not what was done with them.
+    fn is_of_source(&self) -> bool {
+        match self {
+            Self::Source(_) => true,
+            Self::Store(error) => error.is_source_fault(),
+            Self::Broken(_) => false,
+        }
+    }
 }
 
 /// Which of the two sides is at fault: one ends when the other fails.
