@@ -8,6 +8,7 @@ mod error;
 mod event;
 mod fetch;
 mod index;
+mod parts;
 mod place;
 mod plan;
 mod prune;

@@ -4,17 +4,15 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci_digest::Digest;
-use rustix::fs::{
-    Advice, AtFlags, Dir, Mode, OFlags, ResolveFlags, mkdirat, openat2, renameat, unlinkat,
-};
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, renameat, unlinkat};
 use rustix::io::Errno;
 use serde::Serialize;
 use tokio::sync::mpsc::Receiver;
 
 use super::BundleError;
+use super::parts::{Parts, directory_in};
 use super::place::{Place, digest_of, unfit};
 
 /// Where blobs are while they come, below the bundle.
@@ -26,10 +24,8 @@ pub(super) const RESOLVED: &str = "resolved.json";
 #[derive(Debug)]
 pub(super) struct Work {
     path: PathBuf,
-    top: OwnedFd,
+    parts: Parts,
     blobs: OwnedFd,
-    partial: OwnedFd,
-    number: AtomicU64,
 }
 
 impl Work {
@@ -48,86 +44,23 @@ impl Work {
 
     fn make(place: &Place) -> io::Result<Self> {
         let top = place.directory.as_ref().ok_or(io::ErrorKind::NotFound)?.try_clone()?;
-        let sub = |above: &OwnedFd, name: &str| -> io::Result<OwnedFd> {
-            match mkdirat(above, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) => rustix::fs::fsync(above)?,
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-            openat2(above, name, flags, Mode::empty(), resolve).map_err(|error| match error {
-                Errno::LOOP | Errno::NOTDIR => {
-                    let why = format!("{name} in it is not a directory; remove it");
-                    io::Error::new(io::ErrorKind::PermissionDenied, why)
-                }
-                error => error.into(),
-            })
-        };
-        let partial = sub(&top, WORK)?;
-        let blobs = sub(&sub(&top, "blobs")?, "sha256")?;
-        let work =
-            Self { path: place.path.clone(), top, blobs, partial, number: AtomicU64::new(0) };
-        work.sweep(Some(RESOLVED))?;
+        let parts = Parts::of(top, WORK)?;
+        parts.sweep(Some(RESOLVED))?;
         if place.layout.is_none() {
-            work.replace("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}\n")?;
+            // Before anything else: what has it is a layout, however early a run is cut off.
+            parts.replace("oci-layout", b"{\"imageLayoutVersion\":\"1.0.0\"}\n")?;
         }
-        Ok(work)
-    }
-
-    /// Removes all files of the working directory but `keep`.
-    fn sweep(&self, keep: Option<&str>) -> io::Result<()> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&self.partial)? {
-            let name = entry?.file_name().to_owned();
-            let bytes = name.to_bytes();
-            if bytes != b"." && bytes != b".." && Some(bytes) != keep.map(str::as_bytes) {
-                names.push(name);
-            }
-        }
-        for name in names {
-            unlinkat(&self.partial, &name, AtFlags::empty())?;
-        }
-        Ok(())
-    }
-
-    fn create(&self) -> io::Result<(String, File)> {
-        let name = format!("part-{}", self.number.fetch_add(1, Ordering::Relaxed));
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mode = Mode::from_raw_mode(0o644);
-        let file = rustix::fs::openat(&self.partial, name.as_str(), flags, mode)?;
-        Ok((name, File::from(file)))
-    }
-
-    fn drop_part(&self, name: &str) {
-        // What cannot be removed now is removed by the next run.
-        if let Err(error) = unlinkat(&self.partial, name, AtFlags::empty()) {
-            log::debug!("{name}: {error}");
-        }
-    }
-
-    /// A small file of the layout, in one step.
-    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let (part, mut file) = self.create()?;
-        let mut save = || {
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            renameat(&self.partial, part.as_str(), &self.top, name)?;
-            rustix::fs::fsync(&self.top)?;
-            Ok(())
-        };
-        save().inspect_err(|_| self.drop_part(&part))
+        let blobs = directory_in(&directory_in(&parts.top, "blobs")?, "sha256")?;
+        Ok(Self { path: place.path.clone(), parts, blobs })
     }
 
     /// Writes down what tags resolved to, until the index says it.
     pub(super) fn remember(&self, resolved: &impl Serialize) -> Result<(), BundleError> {
         let bytes = serde_json::to_vec(resolved).map_err(anyhow::Error::from)?;
         let save = || {
-            let (part, mut file) = self.create()?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            renameat(&self.partial, part.as_str(), &self.partial, RESOLVED)?;
+            let part = self.parts.save(|file| file.write_all(&bytes))?;
+            let parts = &self.parts.directory;
+            renameat(parts, part.as_str(), parts, RESOLVED)?;
             Ok(())
         };
         save().map_err(|error| unfit(error, &self.path))
@@ -136,7 +69,7 @@ impl Work {
     /// A blob whose bytes are here.
     pub(super) fn write(&self, digest: Digest, bytes: &[u8]) -> Result<(), BundleError> {
         let save = || {
-            let part = self.save(|file| file.write_all(bytes))?;
+            let part = self.parts.save(|file| file.write_all(bytes))?;
             self.keep(&part, digest)
         };
         save().map_err(|error| unfit(error, &self.path))
@@ -144,7 +77,7 @@ impl Work {
 
     /// Takes the pieces of a blob, until the sender is gone; they are not judged. The name of the part.
     pub(super) fn receive(&self, mut pieces: Receiver<Vec<u8>>) -> io::Result<String> {
-        self.save(|file| {
+        self.parts.save(|file| {
             while let Some(piece) = pieces.blocking_recv() {
                 file.write_all(&piece)?;
             }
@@ -152,18 +85,12 @@ impl Work {
         })
     }
 
-    fn save(&self, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<String> {
-        let (part, mut file) = self.create()?;
-        let saved = fill(&mut file).and_then(|()| file.sync_all());
-        saved.map(|()| part.clone()).inspect_err(|_| self.drop_part(&part))
-    }
-
     /// Gives a part its name, when what the medium has is the blob: it is read back, past what the system remembers
     /// of it, since sticks and cards that lie are many.
     pub(super) fn keep(&self, part: &str, digest: Digest) -> io::Result<()> {
         let keep = || {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(&self.partial, part, flags, Mode::empty())?;
+            let file = rustix::fs::openat(&self.parts.directory, part, flags, Mode::empty())?;
             if let Err(error) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed) {
                 // Then memory is read.
                 log::debug!("{part}: {error}");
@@ -173,16 +100,16 @@ impl Work {
                 let why = format!("{digest} was read back as {found}: the medium is faulty");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
-            renameat(&self.partial, part, &self.blobs, digest.hex().as_str())?;
+            renameat(&self.parts.directory, part, &self.blobs, digest.hex().as_str())?;
             rustix::fs::fsync(&self.blobs)?;
             Ok(())
         };
-        keep().inspect_err(|_| self.drop_part(part))
+        keep().inspect_err(|_| self.parts.discard(part))
     }
 
     /// Takes a part away.
     pub(super) fn discard(&self, part: &str) {
-        self.drop_part(part);
+        self.parts.discard(part);
     }
 
     /// Takes a blob away that nothing leads to any more.
@@ -195,13 +122,13 @@ impl Work {
 
     /// Writes the index.
     pub(super) fn index(&self, bytes: &[u8]) -> Result<(), BundleError> {
-        self.replace("index.json", bytes).map_err(|error| unfit(error, &self.path))
+        self.parts.replace("index.json", bytes).map_err(|error| unfit(error, &self.path))
     }
 
     /// Removes the working directory: all of it is done.
     pub(super) fn end(self) {
-        let ended = self.sweep(None).and_then(|()| {
-            unlinkat(&self.top, WORK, AtFlags::REMOVEDIR)?;
+        let ended = self.parts.sweep(None).and_then(|()| {
+            unlinkat(&self.parts.top, WORK, AtFlags::REMOVEDIR)?;
             Ok(())
         });
         if let Err(error) = ended {
