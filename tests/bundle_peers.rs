@@ -86,3 +86,33 @@ fn newer_podman_and_skopeo_read_sparse_lists_by_any_name() {
         println!("asked: {}", ran.out.lines().next().unwrap());
     }
 }
+
+/// Documents keep their bytes and their media types, also those that skopeo does not find by name in a layout.
+#[test]
+fn dockers_older_documents_are_kept_as_they_are() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let world = World::new();
+    let host = binding::Platform::host();
+    let here = format!("{}/{}", host.os, host.architecture);
+    let docker = ["--format", "docker", "--platform", &here];
+    let reference = "registry.example/ns/docker:1";
+    let image = make(&world, reference, &[files(&[("a", "1")])], &docker);
+    let layout = world.path("bundle");
+    let mut list = Command::new("python3");
+    list.arg(source("tests/corpus/mkimage.py")).arg("list").arg(&layout);
+    list.args(["--format", "docker", "--ref", "registry.example/ns/list:1", &image.manifest]);
+    Ran::of(list.output().unwrap()).expect(0, &[]);
+    world.bind_images(&[("one", reference), ("list", "registry.example/ns/list:1")]);
+    let out = world.path("out");
+    let words = ["--from-bundle", layout.to_str().unwrap(), out.to_str().unwrap()];
+    world.run("bundle", &words).expect(0, &["Bundled 1 image "]);
+    let bytes = fs::read(image.blob(&image.manifest)).unwrap();
+    assert_eq!(fs::read(common::images::blob(&out, &image.manifest)).unwrap(), bytes);
+    let index = fs::read_to_string(out.join("index.json")).unwrap();
+    assert!(index.contains("docker.distribution.manifest.v2+json"), "{index}");
+    assert!(index.contains("docker.distribution.manifest.list.v2+json"), "{index}");
+    world.run("stage", &["--bundle", out.to_str().unwrap()]).expect(0, &["Staged 1 image "]);
+    world.run("verify", &["--deep"]).expect(0, &["is complete"]);
+}
