@@ -21,6 +21,9 @@ const EXIT_CODES: &str = "Exit codes:
   3    could not look: I/O, disk full, a registry that cannot be asked
   130  interrupted";
 
+const LIST_FORMATS: &str = "Formats of list only:
+  --format refs  one reference a line, for programs that mirror images";
+
 const LINT_FORMATS: &str = "Formats of lint only:
   --format sarif   SARIF 2.1.0, for code scanning
   --format github  annotations of GitHub Actions";
@@ -54,6 +57,9 @@ pub(crate) enum Output {
     /// Annotations of GitHub Actions; only `lint`, whose help has it
     #[value(hide = true)]
     Github,
+    /// One reference a line; only `list`, whose help has it
+    #[value(hide = true)]
+    Refs,
 }
 
 impl Output {
@@ -61,7 +67,7 @@ impl Output {
     pub(crate) fn format(self) -> Format {
         match self {
             Self::Json => Format::Json,
-            Self::Table | Self::Sarif | Self::Github => Format::Table,
+            Self::Table | Self::Sarif | Self::Github | Self::Refs => Format::Table,
         }
     }
 
@@ -94,6 +100,7 @@ pub enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the bindings of a root, and whether their images are there
+    #[command(after_help = LIST_FORMATS)]
     List(Rooted),
     /// Check that the images of a root are all there and whole; --deep reads every file
     Verify(Verify),
@@ -112,6 +119,8 @@ pub(crate) enum Command {
     Lint(Lint),
     /// Write into Quadlets the digests that their tags have now
     Pin(Pin),
+    /// Write the images that roots bind into an OCI layout, for hosts without a network
+    Bundle(Bundle),
     /// Show which image stores Podman reads, or list ours in a root's storage.conf
     StorageConf(StorageConf),
 }
@@ -253,6 +262,37 @@ pub(crate) struct Pin {
     pub(crate) names: Vec<String>,
 }
 
+#[derive(Args, Debug)]
+pub(crate) struct Bundle {
+    /// A root whose images are wanted: as for `list` (may be given again)
+    #[arg(long = "root", value_name = "ROOT", required = true)]
+    pub(crate) roots: Vec<PathBuf>,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Take what this OCI layout has from it, instead of fetching it (may be given again)
+    #[arg(long = "from-bundle", value_name = "DIR")]
+    pub(crate) from: Vec<PathBuf>,
+    /// A platform that the images are wanted for (may be given again; default: this machine's)
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]", value_parser = crate::bundle::parse_platform)]
+    pub(crate) platforms: Vec<binding::Platform>,
+    /// Ask again what tags mean; otherwise a tag keeps the digest that it has in OUT
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// Remove the images from OUT that none of these roots binds
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Credentials for registries, in the format of containers-auth.json(5)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
+    /// How many layers to fetch at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) jobs: Option<u8>,
+    /// The directory that is written: an OCI layout, made where there is none
+    #[arg(value_name = "OUT")]
+    pub(crate) out: PathBuf,
+}
+
 impl Command {
     /// Whether it speaks of roots of this host, and not of a directory.
     pub(crate) fn names_no_directory(&self) -> bool {
@@ -277,6 +317,7 @@ impl Command {
             | Self::Gate(_)
             | Self::Lint(_)
             | Self::Pin(_)
+            | Self::Bundle(_)
             | Self::StorageConf(_) => false,
         }
     }

@@ -5,6 +5,7 @@
 //! the two are put together: [`state`] looks at a root, [`mod@stage`] makes its store complete from
 //! a [`source`], [`render`] tells people and programs.
 
+pub mod bundle;
 mod cli;
 pub mod command;
 pub mod finalize;

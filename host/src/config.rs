@@ -24,6 +24,8 @@ const MAX_FRAGMENT: u64 = 64 << 10;
 const MAX_FRAGMENTS: usize = 1000;
 /// The most foreign stores: each may have to be waited for.
 const MAX_STORES: usize = 16;
+/// The most bundles, for the same reason.
+const MAX_BUNDLES: usize = 16;
 
 /// Whether an unpinned binding may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -63,6 +65,8 @@ pub struct Config {
     pub retries: Option<u32>,
     /// Stores of others from which layers may be copied, absolute paths.
     pub foreign_stores: Option<Vec<PathBuf>>,
+    /// OCI layouts that are looked into before registries are asked, absolute paths.
+    pub bundles: Option<Vec<PathBuf>>,
 }
 
 /// One fragment as it is written.
@@ -83,11 +87,13 @@ struct Fragment {
     stall_timeout: Option<u32>,
     retries: Option<u32>,
     foreign_stores: Option<Vec<PathBuf>>,
+    bundles: Option<Vec<PathBuf>>,
 }
 
 /// The keys that [`Fragment`] has.
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "authfile",
+    "bundles",
     "foreign-stores",
     "jobs",
     "keep-wanted",
@@ -274,6 +280,15 @@ fn merge(config: &mut Config, path: &Path, text: &str) -> anyhow::Result<()> {
         }
         config.foreign_stores = Some(stores);
     }
+    if let Some(bundles) = fragment.bundles {
+        if bundles.len() > MAX_BUNDLES {
+            bail!("bundles: {} paths, at most {MAX_BUNDLES} are looked at", bundles.len());
+        }
+        if let Some(path) = bundles.iter().find(|path| !path.is_absolute()) {
+            bail!("bundles: {path:?}: must be an absolute path");
+        }
+        config.bundles = Some(bundles);
+    }
     Ok(())
 }
 
@@ -337,6 +352,8 @@ mod tests {
             ("authfile = \"auth.json\"", "absolute"),
             ("stall-timeout = 0", "at least 1"),
             ("foreign-stores = [\"/a\", \"b\"]", "absolute"),
+            ("bundles = [\"stick\"]", "absolute"),
+            ("bundles = \"/stick\"", "line 1"),
             ("retries = 1000", "at most 100"),
             ("jobs = ", "line 1"),
         ] {

@@ -50,6 +50,17 @@ pub fn noise(name: &str, size: usize) -> Value {
 
 /// Makes an image in `bundle` of `world`; `reference` is its name there.
 pub fn make(world: &World, reference: &str, layers: &[Value], more: &[&str]) -> Image {
+    pack(world, reference, layers, "gzip", more)
+}
+
+/// As [`make`], with layers packed as `packing` says: with `none`, they are the same bytes on every machine.
+pub fn pack(
+    world: &World,
+    reference: &str,
+    layers: &[Value],
+    packing: &str,
+    more: &[&str],
+) -> Image {
     let layout = world.path("bundle");
     let mut command = Command::new("python3");
     command.arg(source("tests/corpus/mkimage.py")).arg("image").arg(&layout);
@@ -58,7 +69,7 @@ pub fn make(world: &World, reference: &str, layers: &[Value], more: &[&str]) -> 
     for (number, layer) in layers.iter().enumerate() {
         let list = world.path(&format!("layer-{number}.json"));
         fs::write(&list, layer.to_string()).unwrap();
-        command.arg("--layer").arg(&list);
+        command.arg("--layer").arg(format!("{}={packing}", list.display()));
         lists.push(list);
     }
     let output = command.args(more).output().unwrap();

@@ -29,6 +29,7 @@ demo|skopeo|skopeo|skopeo
 demo|busybox|unpack:busybox-static|busybox
 demo|podman|podman|podman|optional
 demo|crun|crun|crun|optional
+test|ip|iproute2|iproute
 test|jq|jq|jq
 test|zstd|zstd|zstd
 test|getfattr|attr|attr

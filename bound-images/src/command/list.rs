@@ -58,6 +58,21 @@ pub async fn run(
     Ok(if fine { Exit::Well } else { Exit::Findings })
 }
 
+/// Writes what the root binds as references for programs that mirror images.
+///
+/// # Errors
+/// When the root cannot be looked at.
+pub(crate) fn refs(machine: &Machine, root: Option<&Path>, style: Style) -> anyhow::Result<Exit> {
+    let target = machine.target(root, Role::Booted)?;
+    let state = state::look_target(machine, &target)?;
+    render::refs(&state)?;
+    for finding in state.bindings.findings.iter().filter(|finding| finding.is_error()) {
+        render::finding(finding, style);
+    }
+    // What is missing here is just what a mirror is made for; a binding that is wrong is not in the list.
+    Ok(if state.bindings.has_errors() { Exit::Findings } else { Exit::Well })
+}
+
 /// Images that are bound, and that no Quadlet uses.
 fn unused(state: &State) -> anyhow::Result<Vec<Finding>> {
     let root = Root::open(&state.root)

@@ -1,6 +1,7 @@
 //! One file per command: gather, decide, act, report.
 
 mod beside;
+pub mod bundle;
 mod damage;
 pub mod gate;
 pub mod gc;
@@ -104,8 +105,15 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
         render::failed("only lint writes --format sarif and github", style);
         return Ok(Exit::Usage);
     }
-    let by_hand =
-        !outside.unattended && matches!(cli.command, cli::Command::Stage(_) | cli::Command::Pin(_));
+    if output == cli::Output::Refs && !matches!(cli.command, cli::Command::List(_)) {
+        render::failed("only list writes --format refs", style);
+        return Ok(Exit::Usage);
+    }
+    let by_hand = !outside.unattended
+        && matches!(
+            cli.command,
+            cli::Command::Stage(_) | cli::Command::Pin(_) | cli::Command::Bundle(_)
+        );
     for unknown in &config.unknown {
         if by_hand {
             render::failed(unknown, style);
@@ -115,6 +123,9 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
     }
     let machine = Machine::open(&cli.global.host, &config)?;
     match cli.command {
+        cli::Command::List(rooted) if output == cli::Output::Refs => {
+            list::refs(&machine, rooted.root.as_deref(), style)
+        }
         cli::Command::List(rooted) => {
             list::run(&machine, rooted.root.as_deref(), outside.bus.as_ref(), style).await
         }
@@ -147,6 +158,9 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
                 config,
             };
             pin::run(&machine, &typed, &sources, style).await
+        }
+        cli::Command::Bundle(typed) => {
+            bundle::run(&machine, typed, config, outside.environment, style).await
         }
         cli::Command::Stage(typed) => stage_command(&machine, typed, config, outside, style).await,
     }

@@ -1,7 +1,7 @@
 //! `bound-images stage`.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::machine::{Machine, Target};
 use crate::pool::wanted;
 use crate::render::{self, Style};
 use crate::settings::StageSettings;
+use crate::source::several::Several;
 use crate::source::{Kind, Source, SourceError, bundle, registry};
 use crate::stage::{self, Outcome, Site, StageError, Wish};
 use crate::state::{self, State, StoreState};
@@ -186,18 +187,54 @@ impl Run<'_> {
     fn open(&self) -> Result<Source, SourceError> {
         match &self.settings.bundle {
             Some(directory) => bundle::Bundle::open(directory).map(Source::Bundle),
-            None => Ok(Source::Registry(registry::Registry::new(registry::RegistryOptions {
-                jobs: self.settings.jobs,
-                parts: self.settings.parts,
-                stall_timeout: self.settings.stall_timeout,
-                retries: self.settings.retries,
-                // Podman heeds this variable, skopeo only an option.
-                registries_conf: variable(&self.outside.environment, "CONTAINERS_REGISTRIES_CONF")
-                    .map(Into::into),
-                ..registry::RegistryOptions::new(self.outside.environment.clone())
-            }))),
+            None => {
+                let StageSettings { jobs, parts, stall_timeout, retries, .. } = self.settings;
+                let environment = &self.outside.environment;
+                let registry = registries(jobs, parts, stall_timeout, retries, environment);
+                let bundles = usable(&self.settings.bundles);
+                Ok(if bundles.is_empty() {
+                    Source::Registry(registry)
+                } else {
+                    Source::Several(Several::new(bundles, registry))
+                })
+            }
         }
     }
+}
+
+/// The registries, for those that fetch layers.
+pub(super) fn registries(
+    jobs: usize,
+    parts: usize,
+    stall_timeout: Duration,
+    retries: u32,
+    environment: &[(OsString, OsString)],
+) -> registry::Registry {
+    registry::Registry::new(registry::RegistryOptions {
+        jobs,
+        parts,
+        stall_timeout,
+        retries,
+        // Podman heeds this variable, skopeo only an option.
+        registries_conf: variable(environment, "CONTAINERS_REGISTRIES_CONF").map(Into::into),
+        ..registry::RegistryOptions::new(environment.to_vec())
+    })
+}
+
+/// The configured bundles that are there: a stick that is not plugged in is no fault.
+fn usable(directories: &[PathBuf]) -> Vec<bundle::Bundle> {
+    let mut found = Vec::new();
+    for directory in directories {
+        if !directory.is_dir() {
+            log::info!("the bundle {} is not there", directory.display());
+            continue;
+        }
+        match bundle::Bundle::open(directory) {
+            Ok(bundle) => found.push(bundle),
+            Err(error) => render::note(&format!("warning: {}; it is passed over", error.why)),
+        }
+    }
+    found
 }
 
 /// A required image may be missing only from a root that runs already.

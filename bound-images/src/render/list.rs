@@ -1,5 +1,6 @@
 //! `list`.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use serde::Serialize;
@@ -54,6 +55,28 @@ pub fn list(state: &State, services: &[UnitState], style: Style) -> io::Result<(
         Format::Json => print_json(&json(state, services)),
         Format::Table => print(&text(state, services, style.color)),
     }
+}
+
+/// Writes each image once, sorted: `repository@digest` where the digest is known, else `repository:tag`.
+/// Never both: skopeo refuses that.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub fn refs(state: &State) -> io::Result<()> {
+    let lines: BTreeSet<String> = state
+        .bindings
+        .bindings
+        .iter()
+        .map(|binding| {
+            let recorded = state.recorded(binding).filter(|record| record.present);
+            let recorded = recorded.and_then(|record| record.list.or(record.manifest));
+            match binding.reference.digest().or(recorded) {
+                Some(digest) => binding.reference.with_digest(digest),
+                None => binding.reference.stored_name(),
+            }
+        })
+        .collect();
+    print(&lines.iter().fold(String::new(), |text, line| text + line + "\n"))
 }
 
 fn json<'a>(state: &'a State, services: &'a [UnitState]) -> Json<'a> {

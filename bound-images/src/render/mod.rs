@@ -1,5 +1,6 @@
 //! From reports to text: the only writer of standard output.
 
+mod bundle;
 mod host;
 mod lint;
 mod list;
@@ -10,9 +11,10 @@ mod storage_conf;
 mod table;
 mod verify;
 
+pub(crate) use bundle::{bundle, bundle_failed, bundle_progress};
 pub use host::{gate, gc, nothing_staged, prefetched, released, status};
 pub(crate) use lint::lint;
-pub use list::list;
+pub use list::{list, refs};
 pub(crate) use pin::pin;
 pub use stage::{progress, stage, stage_failed};
 pub use storage_conf::{changed, storage_conf};

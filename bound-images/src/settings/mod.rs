@@ -13,6 +13,8 @@ use std::time::Duration;
 pub struct StageSettings {
     /// Take images from this OCI layout, not from registries.
     pub bundle: Option<PathBuf>,
+    /// OCI layouts that are looked into before registries are asked, best first.
+    pub bundles: Vec<PathBuf>,
     /// Only plan.
     pub dry_run: bool,
     /// Read every file of the store that is there, and replace what is damaged.
@@ -57,6 +59,7 @@ impl StageSettings {
         Self {
             foreign_stores,
             bundle: typed.bundle,
+            bundles: config.bundles.unwrap_or_default(),
             dry_run: typed.dry_run,
             repair: typed.repair,
             refresh: typed.refresh,

@@ -76,6 +76,18 @@ impl Bundle {
         in_background(work).await.map_err(|refusal| refusal.of(&request.reference))
     }
 
+    /// Whether it has a blob of that digest and size, as far as its name and length tell.
+    #[must_use]
+    pub fn has(&self, digest: Digest, size: u64) -> bool {
+        self.layout.blob(digest, size).is_ok()
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.layout.path()
+    }
+
     fn read_image(&self, request: &Request) -> Result<ImageBytes, Refusal> {
         let found = match request.wanted() {
             Some(digest) => self.entries.iter().find(|entry| entry.digest == digest),
@@ -149,7 +161,7 @@ fn walk(layout: &Layout) -> Result<Vec<Descriptor>, Refusal> {
 }
 
 /// The full names that a descriptor carries. `ref.name` is often only a tag: that is no full name.
-fn names(entry: &Descriptor) -> impl Iterator<Item = Reference> {
+pub(crate) fn names(entry: &Descriptor) -> impl Iterator<Item = Reference> {
     NAMES
         .iter()
         .filter_map(|key| entry.annotations.get(*key))
@@ -159,7 +171,7 @@ fn names(entry: &Descriptor) -> impl Iterator<Item = Reference> {
 }
 
 /// The entry that carries the name. Several are fine when they are platforms of one image.
-fn find_name<'a>(
+pub(crate) fn find_name<'a>(
     entries: &'a [Descriptor],
     wanted: &Reference,
     platform: &Platform,

@@ -19,9 +19,6 @@ pub enum Kind {
     Server,
     /// The bytes are not those that their digest and size promise.
     Corrupt,
-    /// A blob that came in parts is not what its digest promises: the registry may be worse at parts than at whole
-    /// blobs, so it is fetched once more, whole.
-    Parts,
     /// The signature policy of the host refuses the image, or cannot be enforced.
     Policy,
     /// The image is not for the platform that was asked for.
@@ -62,9 +59,7 @@ impl Kind {
             Self::Tls => "put the registry's CA into certs.d or CertDir=, or see TLSVerify=",
             Self::RateLimited => "wait, log in, or use a mirror",
             Self::Server => "try again later, or tell the operator of the registry",
-            Self::Corrupt | Self::Parts => {
-                "the source is damaged or tampered with: push or copy the image again"
-            }
+            Self::Corrupt => "the source is damaged or tampered with: push or copy the image again",
             Self::Policy => "sign the image as policy.json demands, or change policy.json",
             Self::Platform => "bind an image for this platform, or set Arch=, OS= or Variant=",
             Self::Unsupported => "bind another image, or rebuild this one",

@@ -1,10 +1,11 @@
 //! Which blobs come in parts, and how an attempt at one ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use oci_digest::Digest;
 use tokio::sync::Semaphore;
 
 use super::Request;
@@ -32,12 +33,15 @@ pub(crate) struct Lanes {
     conf: OnceLock<Option<Vec<String>>>,
     /// Registries whose parts were no good.
     whole: Mutex<BTreeSet<String>>,
+    /// Blobs that began to come in parts, and whether they turned out wrong.
+    begun: Mutex<BTreeMap<Digest, bool>>,
 }
 
 impl Lanes {
     pub(crate) fn new(most: usize, stall: Duration) -> Self {
         let permits = Arc::new(Semaphore::new(parts::ALL));
-        Self { most, stall, permits, conf: OnceLock::new(), whole: Mutex::default() }
+        let (conf, whole, begun) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Self { most, stall, permits, conf, whole, begun }
     }
 
     /// Where parts of a blob come from; `None`: it comes whole. Reads files.
@@ -45,15 +49,16 @@ impl Lanes {
         &self,
         request: &Request,
         granted: &Granted,
-        size: u64,
+        delivery: &Delivery,
         named: Option<&Path>,
         environment: &Environment,
     ) -> Option<Client> {
         let registry = request.reference.registry();
         if self.most < 2
-            || size < parts::LEAST
+            || delivery.size() < parts::LEAST
             || environment.has_proxy()
-            || self.is_whole(registry)
+            || lock(&self.whole).contains(registry)
+            || lock(&self.begun).get(&delivery.digest()) == Some(&true)
         {
             return None;
         }
@@ -70,21 +75,29 @@ impl Lanes {
         Some(Client::new(endpoint, login, self.stall))
     }
 
-    fn is_whole(&self, registry: &str) -> bool {
-        self.whole.lock().unwrap_or_else(PoisonError::into_inner).contains(registry)
+    /// Takes note that a blob was wrong: a registry may be worse at parts than at whole blobs. True when it came in parts,
+    /// and will come whole the next time.
+    pub(crate) fn pass_over(&self, blob: Digest) -> bool {
+        let passed =
+            lock(&self.begun).get_mut(&blob).is_some_and(|wrong| !std::mem::replace(wrong, true));
+        if passed {
+            log::warn!("blob {blob} came in parts and is wrong: fetching it once more, whole");
+        }
+        passed
     }
 
     /// Delivers a blob in parts, as long as each attempt brings it further. `false`: the registry has none to give; the
     /// blob may still come whole, and so do all others of this registry.
     ///
     /// # Errors
-    /// [`Kind::Parts`] when the parts do not make the blob; else what may pass, or [`Kind::Cancelled`].
+    /// [`Kind::Corrupt`] when the parts do not make the blob, [`Kind::Cancelled`], [`Kind::Io`].
     pub(crate) async fn deliver(
         &self,
         client: &Arc<Client>,
         delivery: &mut Delivery,
         registry: &str,
     ) -> Result<bool, Refusal> {
+        lock(&self.begun).insert(delivery.digest(), false);
         loop {
             let before = delivery.resume();
             let Err(refusal) = parts::deliver(client, delivery, &self.permits, self.most).await
@@ -102,11 +115,13 @@ impl Lanes {
                 _ => {}
             }
             log::info!("{registry}: {}; its blobs come whole from now on", refusal.why);
-            self.whole.lock().unwrap_or_else(PoisonError::into_inner).insert(registry.to_owned());
-            return match refusal.kind {
-                Kind::Corrupt => Err(Refusal::new(Kind::Parts, refusal.why)),
-                _ => Ok(false),
-            };
+            lock(&self.whole).insert(registry.to_owned());
+            return if refusal.kind == Kind::Corrupt { Err(refusal) } else { Ok(false) };
         }
     }
+}
+
+/// A poisoned lock only means that a task broke elsewhere; the value is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -54,6 +54,24 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bytes of `index.json`; none where there is no such file.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] for one that is too large, [`Kind::Corrupt`] for what is no file.
+    pub fn index_bytes(&self) -> Result<Option<Vec<u8>>, Refusal> {
+        match self.read("index.json", None, MAX_MANIFEST) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(refusal) if refusal.kind == Kind::NotFound => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     /// A refusal that names the bundle.
     pub fn refuse(&self, kind: Kind, why: impl std::fmt::Display) -> Refusal {
         Refusal::new(kind, format!("bundle {}: {why}", self.path.display()))
@@ -83,6 +101,15 @@ impl Layout {
     pub fn blob(&self, digest: Digest, size: u64) -> Result<File, Refusal> {
         let (file, _) = self.open_file(&blob_path(digest), Some(size))?;
         Ok(file)
+    }
+
+    /// Bytes of a blob, as its file says.
+    ///
+    /// # Errors
+    /// As [`Self::blob`].
+    pub fn size(&self, digest: Digest) -> Result<u64, Refusal> {
+        let (_, length) = self.open_file(&blob_path(digest), None)?;
+        Ok(length)
     }
 
     /// Reads a blob of at most `max` bytes and checks its size and digest.

@@ -1,4 +1,5 @@
-//! Where the bytes of images come from: an OCI layout ([`bundle`]) or registries ([`registry`]).
+//! Where the bytes of images come from: an OCI layout ([`bundle`]), registries ([`registry`]), or one
+//! after the other ([`several`]).
 //!
 //! Whatever the source, nothing leaves this module unchecked: a manifest, config or blob is handed
 //! on only when its size and SHA-256 are the promised ones. Manifests and configs are the stored
@@ -17,6 +18,7 @@ pub(crate) mod parts;
 pub mod platform;
 pub mod registry;
 pub mod retry;
+pub mod several;
 #[cfg(test)]
 mod testing;
 
@@ -88,6 +90,8 @@ pub enum Source {
     Bundle(bundle::Bundle),
     /// Registries, through skopeo.
     Registry(registry::Registry),
+    /// OCI layouts, and registries for what they lack.
+    Several(several::Several),
 }
 
 impl Source {
@@ -99,6 +103,17 @@ impl Source {
         match self {
             Self::Bundle(bundle) => bundle.image(request).await,
             Self::Registry(registry) => registry.image(request).await,
+            Self::Several(several) => several.image(request).await,
+        }
+    }
+
+    /// Takes note that [`Self::layer`] failed; `is_damage`: with bytes that were wrong. True when another try would be served
+    /// by somebody else, or in another way.
+    pub fn pass_over(&self, blob: &LayerBlob, is_damage: bool) -> bool {
+        match self {
+            Self::Bundle(_) => false,
+            Self::Registry(registry) => is_damage && registry.pass_over(blob),
+            Self::Several(several) => several.pass_over(blob, is_damage),
         }
     }
 
@@ -119,6 +134,7 @@ impl Source {
         match self {
             Self::Bundle(bundle) => bundle.layer(request, blob, sink).await,
             Self::Registry(registry) => registry.layer(request, image, blob, sink).await,
+            Self::Several(several) => several.layer(request, image, blob, sink).await,
         }
     }
 }

@@ -191,6 +191,11 @@ impl Registry {
         work.await.map_err(|refusal| refusal.of(&request.reference))
     }
 
+    /// Takes note that a blob was wrong. True when it came in parts: it will come whole the next time.
+    pub fn pass_over(&self, blob: &LayerBlob) -> bool {
+        self.lanes.pass_over(blob.digest)
+    }
+
     fn retries(&self, request: &Request) -> Retries {
         Retries::of(&request.pull, self.options.retries, self.options.retry_delay)
     }
@@ -318,7 +323,7 @@ impl Registry {
             }
         };
         let mut delivery = lock(waiting).take().ok_or_else(lost)?;
-        if let Some(client) = self.client(request, granted, delivery.size()) {
+        if let Some(client) = self.client(request, granted, &delivery) {
             let registry = request.reference.registry();
             if self.lanes.deliver(&client, &mut delivery, registry).await? {
                 self.put_idle(key, opened);
@@ -338,11 +343,16 @@ impl Registry {
         }
     }
 
-    /// Who is asked for parts of a blob of this size, past skopeo, which has judged the image by now.
-    fn client(&self, request: &Request, granted: &Arc<Granted>, size: u64) -> Option<Arc<Client>> {
+    /// Who is asked for parts of a blob, past skopeo, which has judged the image by now.
+    fn client(
+        &self,
+        request: &Request,
+        granted: &Granted,
+        delivery: &Delivery,
+    ) -> Option<Arc<Client>> {
         let RegistryOptions { registries_conf, environment, .. } = &self.options;
         self.lanes
-            .client(request, granted, size, registries_conf.as_deref(), environment)
+            .client(request, granted, delivery, registries_conf.as_deref(), environment)
             .map(Arc::new)
     }
 

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::resolve::Answers;
 use super::{Action, Event, LayerPlan, Meter, Observer, Plan, StageError, copy};
 use crate::settings::StageSettings;
-use crate::source::{ImageBytes, Kind, Request, Sink, Source, SourceError};
+use crate::source::{ImageBytes, Kind, LayerBlob, Request, Sink, Source, SourceError};
 
 /// Pieces of a blob that may wait for the unpacker: what bounds the memory of a transfer.
 const PIECES: usize = 4;
@@ -111,23 +111,24 @@ impl Job {
                 Err(error) => return Err(Failure::Broken(error)),
             }
         }
-        let fetched = match self.fetch(layer).await {
-            Err(Failure::Source(error)) if error.kind == Kind::Parts => {
-                log::warn!("{}: fetching it once more, whole", error.why);
-                self.fetch(layer).await
+        let Some(blob) = self.image.layers.get(layer.index) else { return Ok(Action::Fetch) };
+        loop {
+            match self.fetch(layer.index, blob).await {
+                Ok(()) => return Ok(Action::Fetch),
+                Err(failure)
+                    if failure.is_of_source()
+                        && self.source.pass_over(blob, failure.is_damage()) => {}
+                Err(failure) => return Err(failure),
             }
-            fetched => fetched,
-        };
-        fetched.map(|()| Action::Fetch)
+        }
     }
 
-    async fn fetch(&self, layer: &LayerPlan) -> Result<(), Failure> {
-        let Some(blob) = self.image.layers.get(layer.index) else { return Ok(()) };
+    async fn fetch(&self, index: usize, blob: &LayerBlob) -> Result<(), Failure> {
         let expected = Expected { blob: blob.digest, size: blob.size, diff_id: blob.diff_id };
         let (sender, receiver) = mpsc::channel(PIECES);
         let sink = Sink::counted(sender, Arc::clone(&self.received));
-        let (index, budget) = (layer.index, self.budget.clone());
         let (ids, builder) = (self.ids.clone(), self.builder.clone());
+        let budget = self.budget.clone();
         let unpacking = tokio::task::spawn_blocking(move || {
             let pieces = Pieces { receiver, piece: Vec::new(), at: 0 };
             builder.write_layer(&ids, index, &expected, &budget, pieces)
@@ -142,6 +143,26 @@ enum Failure {
     Source(SourceError),
     Store(overlay_store::Error),
     Broken(anyhow::Error),
+}
+
+impl Failure {
+    /// Whether bytes came that were not those of the layer.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Source(error) => error.kind == Kind::Corrupt,
+            Self::Store(error) => error.is_source_fault(),
+            Self::Broken(_) => false,
+        }
+    }
+
+    /// Whether the bytes were wrong, and not what was done with them.
+    fn is_of_source(&self) -> bool {
+        match self {
+            Self::Source(_) => true,
+            Self::Store(error) => error.is_source_fault(),
+            Self::Broken(_) => false,
+        }
+    }
 }
 
 /// Which of the two sides is at fault: one ends when the other fails.
