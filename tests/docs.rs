@@ -26,6 +26,17 @@ fn the_tutorial_is_true() {
     says_what_the_programs_say("docs/tutorial.md");
 }
 
+#[test]
+fn the_operators_guide_is_true() {
+    says_what_the_programs_say("docs/operator.md");
+    // What a log forwarder selects by.
+    let guide = fs::read_to_string(source("docs/operator.md")).unwrap();
+    let catalog = fs::read_to_string(source("units/bound-images.catalog")).unwrap();
+    for id in catalog.lines().filter_map(|line| line.strip_prefix("-- ")) {
+        assert!(guide.contains(&format!("| `{id}` |")), "the table of records has no {id}");
+    }
+}
+
 /// Every Markdown file of the project, from its top.
 fn documents() -> Vec<PathBuf> {
     fn walk(below: &Path, found: &mut Vec<PathBuf>) {

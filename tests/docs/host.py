@@ -9,7 +9,6 @@
 """
 
 import hashlib
-import os
 import shutil
 import struct
 import sys
@@ -55,7 +54,9 @@ def main():
         for image in images:
             name, reference = image.split("=", 1)
             (quadlets / f"{name}.container").write_text(f"[Container]\nImage={reference}\n")
-            os.symlink(f"/usr/share/containers/systemd/{name}.container", links / f"{name}.container")
+            link = links / f"{name}.container"
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"/usr/share/containers/systemd/{name}.container")
     elif command == "undeploy":
         shutil.rmtree(files)
     elif command == "boot":
