@@ -27,6 +27,11 @@ fn the_tutorial_is_true() {
 }
 
 #[test]
+fn the_authors_guide_is_true() {
+    says_what_the_programs_say("docs/author.md");
+}
+
+#[test]
 fn the_operators_guide_is_true() {
     says_what_the_programs_say("docs/operator.md");
     // What a log forwarder selects by.
