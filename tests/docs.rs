@@ -27,6 +27,23 @@ fn the_tutorial_is_true() {
 }
 
 #[test]
+fn the_readme_quotes_the_demo() {
+    if !have(&["python3", "bash", "busybox"]) {
+        return;
+    }
+    let mut demo = Command::new("bash");
+    demo.arg(source("tests/demo/demo.sh")).env("BOUND_IMAGES", PROGRAM);
+    let said = Ran::of(demo.output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", said.all());
+    let output = tempfile::NamedTempFile::new().unwrap();
+    fs::write(output.path(), format!("{}{}", said.out, said.err)).unwrap();
+    let mut judge = Command::new("python3");
+    judge.arg(source("tests/docs/console.py")).arg("--demo").arg(source("README.md"));
+    let judged = Ran::of(judge.stdin(output.reopen().unwrap()).output().unwrap());
+    assert_eq!(judged.code, Some(0), "{}", judged.all());
+}
+
+#[test]
 fn the_authors_guide_is_true() {
     says_what_the_programs_say("docs/author.md");
 }

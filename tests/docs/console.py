@@ -3,6 +3,7 @@
 
   console.py DOC.md            exit code 1, with the differences, when an output is not what the document has
   console.py --write DOC.md    puts the real outputs into the document
+  console.py --demo DOC.md     what its plain block of `make demo` quotes (read from standard input) is really said
 
 In a block that begins with ```console, `$ ` begins a command and `> ` goes on with it; the rest is
 its output, both streams. A line of `…` stands for any lines. `<!-- run: ... -->` in the text is run
@@ -105,7 +106,18 @@ def same(wanted, real):
     return re.fullmatch(r"\s*(?:.*\n)?\s*".join(parts), masked(real), re.DOTALL) is not None
 
 
+def quoted(document, demo):
+    """The lines of the block that the demo does not say."""
+    said = {masked(line) for line in NOT_SHOWN.sub("", demo).splitlines()}
+    blocks = re.findall(r"^```\n(\$ .*?)^```$", document, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip(" …")]
+    return [line for line in lines if masked(line) not in said] if lines else ["(there is no such block)"]
+
+
 def main():
+    if "--demo" in sys.argv:
+        wrong = quoted(Path(sys.argv[-1]).read_text(), sys.stdin.read())
+        raise SystemExit("\n".join(["make demo does not say:", *wrong]) if wrong else 0)
     write = "--write" in sys.argv
     path = Path(next(word for word in sys.argv[1:] if not word.startswith("--")))
     text, out, at, wrong = path.read_text(), "", 0, []
