@@ -49,7 +49,7 @@ head "A root with the Quadlets of quadlet-examples/, bound"
 quadlets=$root/usr/share/containers/systemd
 cp -r quadlet-examples/* "$quadlets"
 # What explains them, and what is for the /etc of a host.
-rm -r "$quadlets/README.md" "$quadlets/etc"
+rm -r "${quadlets:?}"/{README.md,etc}
 use() { sed -i "s|^Image=.*|Image=$2|" "$quadlets/$1"; }
 use node-exporter.container "registry.test/demo/httpd@$httpd"
 use fluent-bit.image registry.test/demo/logger:1

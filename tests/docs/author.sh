@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # lib.sh is read before this
 # For docs/author.md: the tree of an image, and a registry whose tag moves.
 exporter=quay.io/prometheus/node-exporter
 image $exporter:v1.8.2

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # console.py sets them
 # Words of the documents' shells: read by console.py, with `project` and `W`, the scratch directory.
 
 : "${BOUND_IMAGES:=$project/target/debug/bound-images}"
@@ -19,7 +20,6 @@ image() {
 
 # registry_up HOST: docker-registry in the place of HOST, with its images of the bundle.
 registry_up() {
-    registry_host=$1
     if [ -z "${port:-}" ]; then
         port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
         printf '[[registry]]\nprefix = "%s"\nlocation = "127.0.0.1:%s"\ninsecure = true\n' "$1" "$port" >"$CONTAINERS_REGISTRIES_CONF"

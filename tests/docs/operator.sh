@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # lib.sh is read before this
 # For docs/operator.md: a host that runs A, with its hook, and a registry.
 site=registry.example/site
 for name in logger:1 logger:2 exporter:1; do image $site/$name; done

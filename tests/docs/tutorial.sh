@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154  # lib.sh is read before this
 # For docs/tutorial.md: a registry with two versions of one image, and nothing else.
 exporter=quay.io/prometheus/node-exporter
 image $exporter:v1.8.2
