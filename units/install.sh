@@ -37,6 +37,7 @@ TABLE
 644|../CHANGELOG.md|$prefix/share/doc/bound-images/CHANGELOG.md
 644|../docs/upgrade.md|$prefix/share/doc/bound-images/upgrade.md
 644|../docs/upgrade.svg|$prefix/share/doc/bound-images/upgrade.svg
+644|../docs/operator.md|$prefix/share/doc/bound-images/operator.md
 644|../docs/findings.md|$prefix/share/doc/bound-images/findings.md
 644|../docs/units.md|$prefix/share/doc/bound-images/units.md
 644|../LICENSE-APACHE|$prefix/share/doc/bound-images/LICENSE-APACHE

@@ -48,14 +48,19 @@ rm -r "$demo"/{image,httpd,logger}
 head "A root with the Quadlets of quadlet-examples/, bound"
 quadlets=$root/usr/share/containers/systemd
 cp -r quadlet-examples/* "$quadlets"
-rm "$quadlets/README.md"
+# What explains them, and what is for the /etc of a host.
+rm -r "${quadlets:?}"/{README.md,etc}
 use() { sed -i "s|^Image=.*|Image=$2|" "$quadlets/$1"; }
 use node-exporter.container "registry.test/demo/httpd@$httpd"
 use fluent-bit.image registry.test/demo/logger:1
 use security-agent.container "registry.test/demo/logger@$logger"
 use worker@.container "registry.test/demo/httpd@$httpd"
 use status-page.container "registry.test/demo/httpd:1@$httpd"
-for quadlet in node-exporter.container fluent-bit.image security-agent.container worker@.container status-page.container; do
+use console-proxy.container "registry.test/demo/httpd:1@$httpd"
+use console-web.container "registry.test/demo/httpd:1@$httpd"
+# fluent-bit's containers are bound by the image that they use.
+for quadlet in node-exporter.container fluent-bit.image security-agent.container worker@.container status-page.container \
+    console-proxy.container console-web.container; do
     ln -s "../../../share/containers/systemd/$quadlet" "$root/usr/lib/bootc/bound-images.d/$quadlet"
 done
 (cd "$root" && grep -H '^Image=' usr/share/containers/systemd/*.container usr/share/containers/systemd/*.image)
@@ -84,5 +89,5 @@ else
 fi
 
 head "Done in $((SECONDS - started)) s"
-echo "$root binds 5 Quadlets to 2 images; they are in $store,"
+echo "$root binds 7 Quadlets to 2 images; they are in $store,"
 echo "verified${ran:+, and a container ran from there without a pull}. Look around; make clean removes it."

@@ -148,7 +148,9 @@ fn services(text: &str, top: &str) -> Services {
 
 /// The image in `podman run …` or `podman image pull …`.
 fn image_of(command: &str) -> String {
-    const VALUED: [&str; 18] = [
+    const VALUED: [&str; 20] = [
+        "--cap-add",
+        "--cap-drop",
         "--image-volume",
         "--memory",
         "--name",

@@ -99,8 +99,7 @@ impl Wanted {
                 ..PullOptions::default()
             },
             services: Vec::new(),
-            // What cannot be had now must not stop the rest.
-            required: false,
+            required: image.required,
         };
         self.images.iter().map(binding).collect()
     }

@@ -226,6 +226,10 @@ pub fn gather(files: &[AuthFile], reference: &Reference) -> Chosen {
 }
 
 fn read_in(root: &Path, path: &str) -> Result<Option<Vec<u8>>, String> {
+    // A root whose images are fetched although its files are gone: it has no credentials either.
+    if !root.exists() {
+        return Ok(None);
+    }
     Root::open(root)
         .and_then(|root| root.read_optional(path.trim_start_matches('/'), MAX_AUTH_FILE))
         .map_err(|error| error.to_string())

@@ -163,6 +163,15 @@ impl Home {
         }
     }
 
+    /// Where images of this root are that it need not ask for: an earlier attempt fetched them. Their layers
+    /// are kept where they are, so it is no neighbour.
+    pub(super) fn prefetched(&self) -> Option<Neighbour> {
+        match self {
+            Self::Inside(_) => None,
+            Self::Pool(pooled) => pooled.prefetched(),
+        }
+    }
+
     /// Files with what was resolved for this root, or for another one with the same files.
     pub(super) fn resolutions(&self, work: &Work) -> Vec<PathBuf> {
         match self {

@@ -100,6 +100,11 @@ impl Pooled {
         self.directory.join("partial").join(id.as_str())
     }
 
+    /// What was fetched for this root when it was not staged, with the manifests.
+    pub(super) fn prefetched(&self) -> Option<Neighbour> {
+        Some(Neighbour::at(self.unfinished(&self.id)?, BTreeSet::new()))
+    }
+
     pub(super) fn unclaimed(&self) -> Option<Builder> {
         Builder::existing(&self.unfinished(&self.id)?)
     }

@@ -91,6 +91,7 @@ pub(super) async fn all(
         }
         known.extend(recorded(held));
     }
+    let prefetched = home.prefetched();
     let bindings = &state.bindings.bindings;
     let mut waiting: Vec<(String, Request)> = bindings
         .iter()
@@ -107,7 +108,10 @@ pub(super) async fn all(
             let source = Arc::clone(source);
             // What is in a store of ours already was judged when it came there.
             let here = request.wanted().and_then(|digest| {
-                neighbours.iter().find_map(|near| near.image(digest, &request.platform))
+                neighbours
+                    .iter()
+                    .chain(&prefetched)
+                    .find_map(|near| near.image(digest, &request.platform))
             });
             running.spawn(async move {
                 let image = match here {
