@@ -9,7 +9,7 @@ use std::thread;
 
 use common::images::{Image, files, make, noise};
 use common::registry::{Does, FakeRegistry};
-use common::{Ran, World, have};
+use common::{Ran, World, end, have, wait_until};
 use oci_digest::Digest;
 
 /// What goes wrong, how often, with which part of the image.
@@ -320,5 +320,63 @@ fn a_large_layer_comes_in_parts_where_the_registry_has_them() {
         let ranges = asked.iter().filter(|line| line.contains("bytes=")).count();
         assert!(in_parts.contains(&ranges), "{asked:?}");
         assert_eq!(asked.len() - ranges, whole, "{asked:?}");
+    }
+}
+
+/// What may lie where the beginning of a large layer was kept.
+enum Left {
+    Good,
+    Wrong,
+    /// A link to another file.
+    Link,
+}
+
+#[test]
+fn a_large_layer_that_was_cut_off_goes_on_where_it_was() {
+    if !have(&["python3", "skopeo"]) {
+        return;
+    }
+    for left in [Left::Good, Left::Wrong, Left::Link] {
+        let world = World::new();
+        let registry = FakeRegistry::start();
+        fs::write(world.path("registries.conf"), registry.registries_conf()).unwrap();
+        let image = make(&world, "app", &[noise("n", 16_000_000)], &[]);
+        image.push(&registry, "ns/app", "1");
+        bind(&world, "app", &format!("{}/ns/app:1", registry.host()));
+        let layer = &image.layers[0];
+        // The third part hangs.
+        registry.fault("bytes=8388608-", Does::Hang, 1);
+        let child = world.command("stage", &[]).spawn().unwrap();
+        let kept = world.work().join("store/blobs").join(layer.strip_prefix("sha256:").unwrap());
+        let long = || fs::metadata(&kept).is_ok_and(|found| found.len() >= 8 << 20);
+        wait_until("two parts are kept", 60, long);
+        end(child, rustix::process::Signal::KILL);
+        let size = fs::metadata(&kept).unwrap().len();
+        let other = world.path("other");
+        match left {
+            Left::Good => {}
+            Left::Wrong => fs::write(&kept, vec![7; usize::try_from(size).unwrap()]).unwrap(),
+            Left::Link => {
+                fs::write(&other, "precious").unwrap();
+                fs::remove_file(&kept).unwrap();
+                std::os::unix::fs::symlink(&other, &kept).unwrap();
+            }
+        }
+        let before = registry.log().len();
+        let ran = world.run("stage", &[]);
+        ran.expect(0, &["Staged 1 image"]);
+        world.run("verify", &["--deep"]).expect(0, &[]);
+        assert!(!kept.exists());
+        let log = &registry.log()[before..];
+        let asked: Vec<_> = log.iter().filter(|line| line.contains(layer.as_str())).collect();
+        let again = asked.iter().any(|line| line.contains("bytes=0-"));
+        match left {
+            Left::Good => assert!(!again && size >= 8 << 20, "{asked:?}"),
+            Left::Wrong => ran.says(&["once more, whole"]),
+            Left::Link => {
+                assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+                assert!(again, "{asked:?}");
+            }
+        }
     }
 }

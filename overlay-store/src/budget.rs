@@ -73,10 +73,29 @@ impl Budget {
         self.0.inodes.left.load(Ordering::Relaxed)
     }
 
+    /// Takes bytes for something beside the layers, until it is dropped. `None` when there are not as many left.
+    #[must_use]
+    pub fn hold(&self, bytes: u64) -> Option<Held> {
+        self.0.bytes.take(bytes).then(|| Held { budget: self.clone(), bytes })
+    }
+
     /// An empty share of it, for one layer.
     pub(crate) fn share(&self) -> Rc<Share> {
         let none = || Cell::new(0);
         Rc::new(Share { budget: self.clone(), bytes: none(), inodes: none(), names: none() })
+    }
+}
+
+/// Bytes that are [held](Budget::hold).
+#[derive(Debug)]
+pub struct Held {
+    budget: Budget,
+    bytes: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.0.bytes.give_back(self.bytes);
     }
 }
 

@@ -37,7 +37,7 @@ pub mod tar;
 mod time;
 mod unpack;
 
-pub use budget::Budget;
+pub use budget::{Budget, Held};
 pub use build::{Builder, Image};
 pub use check::{Damage, check, limit_damage};
 pub use deep::{Watch, check_deep, check_deep_watched};

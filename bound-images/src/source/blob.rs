@@ -1,7 +1,8 @@
 //! Layer blobs, and the check that every byte of one passes through.
 
+use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use oci_digest::{Digest, Hasher};
 use tokio::sync::mpsc::Sender;
@@ -42,6 +43,18 @@ pub struct LayerBlob {
 pub struct Sink {
     sender: Sender<Vec<u8>>,
     received: Arc<AtomicU64>,
+    begun: Option<Begun>,
+}
+
+/// What an earlier attempt got of a blob, perhaps before a power cut.
+#[derive(Debug)]
+pub struct Begun {
+    /// Its first bytes, not judged yet.
+    pub file: File,
+    /// How many they are; no more than the blob has.
+    pub length: u64,
+    /// Set by a source that can go on from there: then it is worth it to keep what comes.
+    pub goes_on: Arc<AtomicBool>,
 }
 
 impl Sink {
@@ -49,7 +62,13 @@ impl Sink {
     /// has already: it tells whether the source is alive.
     #[must_use]
     pub fn counted(sender: Sender<Vec<u8>>, received: Arc<AtomicU64>) -> Self {
-        Self { sender, received }
+        Self { sender, received, begun: None }
+    }
+
+    /// The same, for a source that can go on where another attempt broke off.
+    #[must_use]
+    pub fn going_on(self, begun: Option<Begun>) -> Self {
+        Self { begun, ..self }
     }
 }
 
@@ -100,6 +119,13 @@ impl Delivery {
     /// Starts another attempt: its bytes come from the beginning of the blob.
     pub fn restart(&mut self) {
         self.position = 0;
+    }
+
+    /// What an earlier attempt got: once, for a source that goes on from there.
+    pub(crate) fn begun(&mut self) -> Option<Begun> {
+        let begun = self.sink.begun.take()?;
+        begun.goes_on.store(true, Ordering::Relaxed);
+        Some(begun)
     }
 
     /// Goes on where the receiver stands, for a source that need not begin at byte 0. That position.

@@ -98,6 +98,11 @@ impl Lanes {
         registry: &str,
     ) -> Result<bool, Refusal> {
         lock(&self.begun).insert(delivery.digest(), false);
+        if let Some(begun) = delivery.begun()
+            && delivery.resume() == 0
+        {
+            parts::again(begun, delivery).await?;
+        }
         loop {
             let before = delivery.resume();
             let Err(refusal) = parts::deliver(client, delivery, &self.permits, self.most).await

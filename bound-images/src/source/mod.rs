@@ -26,7 +26,7 @@ use binding::pull::{Platform, PullOptions};
 use binding::reference::Reference;
 use oci_digest::Digest;
 
-pub use blob::{Compression, LayerBlob, Sink};
+pub use blob::{Begun, Compression, LayerBlob, Sink};
 pub use credentials::AuthFile;
 pub use error::{Kind, SourceError};
 

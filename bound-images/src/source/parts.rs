@@ -9,10 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use oci_digest::Digest;
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::blob::Delivery;
+use super::blob::{Begun, Delivery};
 use super::error::{Kind, Refusal};
 use crate::system::registry_http::{Client, Failed};
 
@@ -71,6 +72,24 @@ pub(crate) async fn deliver(
             return Err(Refusal::new(Kind::Io, "a part of a blob ended without a word"));
         }
     }
+}
+
+/// Hands on what an earlier attempt kept. What cannot be read is fetched.
+pub(crate) async fn again(begun: Begun, delivery: &mut Delivery) -> Result<(), Refusal> {
+    let mut left = begun.length;
+    let mut file = tokio::fs::File::from_std(begun.file);
+    let mut buffer = vec![0; PIECE];
+    while left > 0 {
+        let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+        let Some(space) = buffer.get_mut(..most) else { break };
+        let count = match file.read(space).await {
+            Ok(count) if count > 0 => count,
+            _ => break,
+        };
+        delivery.push(buffer.get(..count).unwrap_or_default()).await?;
+        left = left.saturating_sub(count as u64);
+    }
+    Ok(())
 }
 
 /// A part on its way, in a thread of its own. Dropped, the thread ends with the next bytes, or when it has waited for

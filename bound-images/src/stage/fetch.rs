@@ -11,6 +11,7 @@ use overlay_store::{Budget, Builder, Expected};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::kept::{self, Kept};
 use super::resolve::Answers;
 use super::{Action, Event, LayerPlan, Meter, Observer, Plan, StageError, copy};
 use crate::settings::StageSettings;
@@ -113,7 +114,11 @@ impl Job {
         }
         let Some(blob) = self.image.layers.get(layer.index) else { return Ok(Action::Fetch) };
         loop {
-            match self.fetch(layer.index, blob).await {
+            let fetched = self.fetch(layer.index, blob).await;
+            if fetched.as_ref().err().is_none_or(Failure::is_damage) {
+                kept::forget(self.builder.directory(), blob);
+            }
+            match fetched {
                 Ok(()) => return Ok(Action::Fetch),
                 Err(failure)
                     if failure.is_of_source()
@@ -126,11 +131,13 @@ impl Job {
     async fn fetch(&self, index: usize, blob: &LayerBlob) -> Result<(), Failure> {
         let expected = Expected { blob: blob.digest, size: blob.size, diff_id: blob.diff_id };
         let (sender, receiver) = mpsc::channel(PIECES);
-        let sink = Sink::counted(sender, Arc::clone(&self.received));
+        let opened = Kept::open(self.builder.directory(), blob, &self.budget);
+        let (kept, begun) = opened.unzip();
+        let sink = Sink::counted(sender, Arc::clone(&self.received)).going_on(begun);
         let (ids, builder) = (self.ids.clone(), self.builder.clone());
         let budget = self.budget.clone();
         let unpacking = tokio::task::spawn_blocking(move || {
-            let pieces = Pieces { receiver, piece: Vec::new(), at: 0 };
+            let pieces = Pieces { receiver, kept, piece: Vec::new(), at: 0 };
             builder.write_layer(&ids, index, &expected, &budget, pieces)
         });
         let (sent, written) =
@@ -188,15 +195,29 @@ fn judge(
 /// The pieces of a blob as a stream of bytes.
 struct Pieces {
     receiver: mpsc::Receiver<Vec<u8>>,
+    kept: Option<Kept>,
     piece: Vec<u8>,
     at: usize,
+}
+
+impl Pieces {
+    /// What cannot be kept any more must not keep the layer from coming.
+    fn keep(&mut self, piece: &[u8]) {
+        if let Some(Err(error)) = self.kept.as_mut().map(|kept| kept.add(piece)) {
+            log::info!("what comes of a blob is not kept any more: {error}");
+            self.kept = None;
+        }
+    }
 }
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.piece.len() {
             match self.receiver.blocking_recv() {
-                Some(piece) => (self.piece, self.at) = (piece, 0),
+                Some(piece) => {
+                    self.keep(&piece);
+                    (self.piece, self.at) = (piece, 0);
+                }
                 None => return Ok(0),
             }
         }

@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod fetch;
 mod home;
+mod kept;
 mod late;
 mod meter;
 mod neighbour;
