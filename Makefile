@@ -47,6 +47,7 @@ doc:
 
 build:
 	$(RUN) cargo build --release --locked -p bound-images -p bound-images-generator -p bound-images-hook
+	@units/pages.sh '$(abspath $(BUILD))'
 
 # What a start of a bound container waits for: docs/wiring.md has figures.
 bench-hook:

@@ -10,8 +10,10 @@ pub mod command;
 pub mod finalize;
 pub mod gate;
 pub mod hook;
+pub mod last_stage;
 pub mod lint;
 pub mod machine;
+mod pages;
 pub mod pin;
 pub mod podman_conf;
 pub mod pool;
@@ -35,6 +37,20 @@ use render::Style;
 use system::bus::Bus;
 use system::notify::Notifier;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// What can be typed, with the examples and exit codes that help and man pages show.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    pages::complete(<Cli as clap::CommandFactory>::command())
+}
+
+/// What was typed. Ends the program with help, the version, or what is wrong with it.
+#[must_use]
+pub fn typed() -> Cli {
+    let mut matches = command_line().get_matches();
+    let parsed = <Cli as clap::FromArgMatches>::from_arg_matches_mut(&mut matches);
+    parsed.unwrap_or_else(|error| error.format(&mut command_line()).exit())
+}
 
 /// What the program was started with, besides its arguments.
 #[derive(Clone, Debug, Default)]

@@ -4,11 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use bound_images::command::Exit;
-use bound_images::{Cli, Surroundings, run};
-use clap::Parser as _;
+use bound_images::{Surroundings, run, typed};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = typed();
     let surroundings = Surroundings {
         environment: std::env::vars_os().collect(),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),

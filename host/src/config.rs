@@ -82,8 +82,8 @@ struct Fragment {
     foreign_stores: Option<Vec<PathBuf>>,
 }
 
-/// The keys that [`Fragment`] has.
-const KEYS: [&str; 10] = [
+/// The keys that a fragment may have.
+pub const KEYS: [&str; 10] = [
     "authfile",
     "foreign-stores",
     "jobs",

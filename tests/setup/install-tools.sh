@@ -42,6 +42,13 @@ test|dbus-daemon|dbus-daemon|dbus-daemon|optional
 test|mmdebstrap|mmdebstrap|mmdebstrap|optional
 test|docker-registry|docker-registry|-|optional
 test|containers-storage|containers-storage|-|optional
+test|man|man-db|man-db|optional
+test|groff|groff|groff|optional
+test|mandoc|unpack:mandoc|mandoc|optional
+test|promtool|unpack:prometheus|golang-github-prometheus|optional
+test|tmux|tmux|tmux|optional
+test|zsh|zsh|zsh|optional
+test|fish|fish|fish|optional
 lab|qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
 lab|qemu-img|qemu-utils|qemu-img
 lab|debugfs|e2fsprogs|e2fsprogs
@@ -85,7 +92,7 @@ for_this() {
     esac
 }
 
-packages=() optional=() unpacked=()
+packages=() optional=() unpacked=() unpacked_optional=()
 while IFS='|' read -r for_purpose tool apt dnf kind; do
     [ -n "$tool" ] || continue
     for_this "$for_purpose" || continue
@@ -95,7 +102,7 @@ while IFS='|' read -r for_purpose tool apt dnf kind; do
     if [ "$package" = - ]; then
         say "$tool is not packaged here: the tests that need it will say that they are skipped"
     elif [ "${package#unpack:}" != "$package" ]; then
-        unpacked+=("${package#unpack:}")
+        [ "$kind" = optional ] && unpacked_optional+=("${package#unpack:}") || unpacked+=("${package#unpack:}")
     elif [ "$kind" = optional ]; then
         optional+=("$package")
     else
@@ -189,7 +196,7 @@ qemu_of_debian_12() {
     install_options=()
 }
 
-missing=("${packages[@]}" "${unpacked[@]}" "${optional[@]}")
+missing=("${packages[@]}" "${unpacked[@]}" "${unpacked_optional[@]}" "${optional[@]}")
 if [ "${#missing[@]}" -gt 0 ]; then
     [ -n "$manager" ] || fail "neither apt-get nor dnf here; please install: ${missing[*]}"
     [ "$(id -u)" = 0 ] || fail "installing needs root: ${missing[*]}"
@@ -200,6 +207,9 @@ fi
 [ "${#packages[@]}" = 0 ] || install "${packages[@]}" || fail "could not install ${packages[*]}"
 for package in "${unpacked[@]}"; do
     unpack "$package" || fail "could not get $package"
+done
+for package in "${unpacked_optional[@]}"; do
+    unpack "$package" || say "$package cannot be had here: what needs it will be skipped"
 done
 for package in "${optional[@]}"; do
     without_daemon "$package" || say "$package cannot be had here: what needs it will be skipped"

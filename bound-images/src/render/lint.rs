@@ -42,7 +42,7 @@ pub(crate) fn lint(
         Output::Github => {
             print(&findings.iter().map(|finding| annotation(root, finding)).collect::<String>())
         }
-        Output::Table => {
+        Output::Table | Output::Prometheus => {
             let mut out: String =
                 findings.iter().map(|finding| line(finding, style.color)).collect();
             out.push_str(&match findings {

@@ -3,6 +3,7 @@
 mod host;
 mod lint;
 mod list;
+mod metrics;
 mod pin;
 mod sarif;
 mod stage;
@@ -13,6 +14,7 @@ mod verify;
 pub use host::{gate, gc, nothing_staged, prefetched, released, status};
 pub(crate) use lint::lint;
 pub use list::list;
+pub(crate) use metrics::metrics;
 pub(crate) use pin::pin;
 pub use stage::{progress, stage, stage_failed};
 pub use storage_conf::{changed, storage_conf};
