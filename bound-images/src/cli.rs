@@ -287,6 +287,20 @@ impl Command {
         matches!((self, name), (Self::Lint(_), "lint") | (Self::Status(_), "status"))
     }
 
+    /// What is left when it is interrupted.
+    pub(crate) fn kept(&self) -> &'static str {
+        match self {
+            Self::Stage(stage) if stage.dry_run => "nothing was changed",
+            Self::Stage(_) => "layers that were complete are kept for the next attempt",
+            Self::Gc(gc) if !gc.dry_run => "what was removed is gone, all else is whole",
+            Self::Pin(pin) if !pin.check => {
+                "files that were written stay, the others are as they were"
+            }
+            Self::Release(_) | Self::StorageConf(_) | Self::Gate(_) => "no file is half-written",
+            _ => "nothing was changed",
+        }
+    }
+
     /// Whether it speaks of the program alone, and looks at no host.
     pub(crate) fn is_about_us(&self) -> bool {
         matches!(self, Self::Man(_) | Self::Completions(_))

@@ -15,7 +15,7 @@ purpose=${1:?usage: install-tools.sh demo|test|lab|bench|ci}
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 2; }
 
-# purpose | command, file by absolute path, or unpacked:DIRECTORY below target/tools | package for apt | package for dnf  ("-": none there).
+# purpose | command, file by absolute path, python3:MODULE, or unpacked:DIRECTORY below target/tools | package for apt | package for dnf  ("-": none there).
 # unpack: downloaded and unpacked below target/tools, not installed: busybox-static and the busybox that
 # many machines boot with exclude each other; ostree-boot, whose unit is compared with, brings an initramfs along.
 # A tool whose line ends in "optional" is done without: the demo and the tests say what they skip.
@@ -47,6 +47,7 @@ test|groff|groff|groff|optional
 test|mandoc|unpack:mandoc|mandoc|optional
 test|promtool|unpack:prometheus|golang-github-prometheus|optional
 test|tmux|tmux|tmux|optional
+test|python3:jsonschema|python3-jsonschema|python3-jsonschema|optional
 test|zsh|zsh|zsh|optional
 test|fish|fish|fish|optional
 lab|qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
@@ -60,6 +61,7 @@ have() {
     case $1 in
     /*) [ -e "$1" ] ;;
     unpacked:*) [ -n "$(ls -A "$project/target/tools/${1#unpacked:}" 2>/dev/null)" ] ;;
+    python3:*) python3 -c "import ${1#python3:}" 2>/dev/null ;;
     busybox) command -v busybox >/dev/null && static busybox ;;
     # 7.2 crashes when it emulates the lab's machines.
     qemu-system-x86_64) [ "$(qemu-system-x86_64 --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9]*\).*/\1/p')" -ge 8 ] 2>/dev/null ;;

@@ -1,5 +1,6 @@
 //! From reports to text: the only writer of standard output.
 
+mod bars;
 mod host;
 mod lint;
 mod list;
@@ -10,7 +11,9 @@ mod stage;
 mod storage_conf;
 mod table;
 mod verify;
+mod wrap;
 
+pub(crate) use bars::settled;
 pub use host::{gate, gc, nothing_staged, prefetched, released, status};
 pub(crate) use lint::lint;
 pub use list::list;
@@ -39,12 +42,16 @@ pub struct Style {
     pub color: bool,
     /// Whether standard error does.
     pub error_color: bool,
+    /// Columns of the terminal that standard output is; none where it is none.
+    pub width: Option<usize>,
+    /// Whether standard error may show what moves: a terminal, and a person before it.
+    pub live: bool,
 }
 
 impl Style {
-    /// Decides on colour: `no_color` is whether `NO_COLOR` is set to something.
+    /// Decides on colour: `no_color` is whether `NO_COLOR` is set to something; `term` is `TERM`.
     #[must_use]
-    pub fn new(format: Format, color: Color, no_color: bool) -> Self {
+    pub fn new(format: Format, color: Color, no_color: bool, term: Option<&str>) -> Self {
         let on = |terminal: bool| match color {
             Color::Always => true,
             Color::Never => false,
@@ -54,6 +61,12 @@ impl Style {
             format,
             color: on(io::stdout().is_terminal()),
             error_color: on(io::stderr().is_terminal()),
+            width: rustix::termios::tcgetwinsize(io::stdout())
+                .ok()
+                .map(|size| usize::from(size.ws_col))
+                // One that does not know says 0.
+                .filter(|width| *width > 0),
+            live: format == Format::Table && bars::can(term),
         }
     }
 }
@@ -101,10 +114,21 @@ pub(crate) fn shorten(text: &str) -> String {
 
 /// Writes lines to standard output. A reader that went away is no error of ours.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let written = bars::above(|| {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    });
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
+    }
+}
+
+/// The same, for people: at a terminal, words that do not fit go to the next line.
+pub(crate) fn print_words(text: &str, style: Style) -> io::Result<()> {
+    match style.width {
+        Some(width) => print(&wrap::wrapped(text, width)),
+        None => print(text),
     }
 }
 
@@ -115,7 +139,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
 /// A line for people, on standard error.
 pub fn note(text: &str) {
     // Nobody is left to be told when standard error is closed.
-    drop(writeln!(io::stderr().lock(), "{}", printable(text)));
+    drop(bars::above(|| writeln!(io::stderr().lock(), "{}", printable(text))));
 }
 
 /// Says why a command could not do its work: to people, and to programs that read JSON.
@@ -139,7 +163,8 @@ pub fn finding(finding: &Finding, style: Style) {
     let paint = if finding.is_error() { "\x1b[31m" } else { "\x1b[33m" };
     if style.error_color {
         let (head, rest) = text.split_once(' ').unwrap_or((&text, ""));
-        drop(writeln!(io::stderr().lock(), "{paint}{head}\x1b[0m {}", printable(rest)));
+        let line = format!("{paint}{head}\x1b[0m {}", printable(rest));
+        drop(bars::above(|| writeln!(io::stderr().lock(), "{line}")));
     } else {
         note(&text);
     }

@@ -50,6 +50,8 @@ pub(super) async fn layers(
             && let Some(layer) = waiting.pop_front()
         {
             let Some(answer) = answers.images.get(&layer.binding) else { continue };
+            let came = Arc::default();
+            observer(Event::Begun { layer: &layer, came: &came });
             let job = Job {
                 source: Arc::clone(&source),
                 request: answer.request.clone(),
@@ -57,7 +59,7 @@ pub(super) async fn layers(
                 ids: answer.ids.clone(),
                 builder: builder.clone(),
                 budget: budget.clone(),
-                received: meter.counter(),
+                received: vec![meter.counter(), Arc::clone(&came)],
             };
             running.spawn(async move {
                 let result = job.run(&layer).await;
@@ -66,6 +68,9 @@ pub(super) async fn layers(
         }
         let Some(joined) = running.join_next().await else { break };
         let (layer, result) = joined.context("a transfer broke off")?;
+        if result.is_err() {
+            observer(Event::Broken { diff_id: layer.diff_id });
+        }
         match result {
             Ok(action) => {
                 done += 1;
@@ -97,7 +102,7 @@ struct Job {
     ids: Vec<String>,
     builder: Builder,
     budget: Budget,
-    received: Arc<AtomicU64>,
+    received: Vec<Arc<AtomicU64>>,
 }
 
 impl Job {
