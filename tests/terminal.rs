@@ -198,6 +198,9 @@ fn screens_are_those_of_the_document() {
     let gate = scene.screen("bound-images gate");
     assert!(gate.contains("held back") && gate.contains("(exit code 1)"), "{gate}");
     documented("list, narrow", &scene.screen("bound-images list --root staged"), true);
+    let screen = scene.screen("bound-images verify --root staged --health");
+    documented("verify, incomplete", &screen, true);
+    documented("lint", &scene.screen("bound-images lint --root staged"), true);
     documented("status", &scene.screen("bound-images status"), true);
 }
 
@@ -235,7 +238,7 @@ fn a_stage_shows_how_far_it_is_and_stops_at_once() {
     terminal.tmux(&["send-keys", "C-c"]);
     wait_until("the end after Ctrl-C", 10, || terminal.done.exists());
     let took = begin.elapsed();
-    assert!(took < Duration::from_millis(1500), "{took:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
     let shown = terminal.as_on_a_host();
     assert!(!shown.contains("Fetching"), "the bars stay: {shown}");
     documented("stage, interrupted", &shown, true);
@@ -317,6 +320,7 @@ fn a_deep_look_stops_at_once_too() {
         let ran = common::end(child, signal);
         let took = begin.elapsed();
         ran.expect(130, &["interrupted: nothing was changed"]);
-        assert!(took < Duration::from_millis(1000), "{took:?} of {all:?}");
+        // A second, and one for a machine that is busy with other tests.
+        assert!(took < Duration::from_secs(2), "{took:?} of {all:?}");
     }
 }

@@ -48,7 +48,7 @@ test|mandoc|unpack:mandoc|mandoc|optional
 test|promtool|unpack:prometheus|golang-github-prometheus|optional
 test|tmux|tmux|tmux|optional
 test|python3:jsonschema|python3-jsonschema|python3-jsonschema|optional
-test|zsh|zsh|zsh|optional
+test|zsh|unpack:zsh|zsh|optional
 test|fish|fish|fish|optional
 lab|qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
 lab|qemu-img|qemu-utils|qemu-img

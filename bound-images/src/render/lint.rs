@@ -6,7 +6,7 @@ use std::path::Path;
 use binding::Finding;
 use serde::Serialize;
 
-use super::{FindingJson, SCHEMA, Style, count, print, print_json, printable, sarif};
+use super::{FindingJson, SCHEMA, Style, count, print, print_json, print_words, printable, sarif};
 use crate::cli::Output;
 
 #[derive(Serialize)]
@@ -49,7 +49,7 @@ pub(crate) fn lint(
                 [] => format!("{}: nothing to complain of\n", root.display()),
                 _ => format!("{}, {}\n", count(errors, "error"), count(warnings, "warning")),
             });
-            print(&out)
+            print_words(&out, style)
         }
     }
 }

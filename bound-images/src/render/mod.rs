@@ -159,15 +159,18 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// One problem, on standard error.
 pub fn finding(finding: &Finding, style: Style) {
-    let text = finding.to_string();
+    let text = printable(&finding.to_string());
     let paint = if finding.is_error() { "\x1b[31m" } else { "\x1b[33m" };
-    if style.error_color {
-        let (head, rest) = text.split_once(' ').unwrap_or((&text, ""));
-        let line = format!("{paint}{head}\x1b[0m {}", printable(rest));
-        drop(bars::above(|| writeln!(io::stderr().lock(), "{line}")));
-    } else {
-        note(&text);
-    }
+    let line = match text.split_once(' ').filter(|_| style.error_color) {
+        Some((head, rest)) => format!("{paint}{head}\x1b[0m {rest}"),
+        None => text,
+    };
+    let line = match style.width.filter(|_| style.live) {
+        Some(width) => wrap::wrapped(&line, width),
+        None => line,
+    };
+    // Nobody is left to be told when standard error is closed.
+    drop(bars::above(|| writeln!(io::stderr().lock(), "{line}")));
 }
 
 /// A problem in JSON.

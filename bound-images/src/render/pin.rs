@@ -9,7 +9,7 @@ use oci_digest::Digest;
 use serde::Serialize;
 
 use super::table::{Cell, table};
-use super::{FindingJson, SCHEMA, Style, count, print, print_json, printable};
+use super::{FindingJson, SCHEMA, Style, count, print_json, print_words, printable};
 use crate::cli::Format;
 use crate::pin::{Row, State};
 
@@ -65,7 +65,7 @@ pub(crate) fn pin(
     for problem in problems {
         super::note(&format!("error: {problem}"));
     }
-    print(&text(root, check, rows, style))
+    print_words(&text(root, check, rows, style), style)
 }
 
 fn json(row: &Row) -> RowJson<'_> {

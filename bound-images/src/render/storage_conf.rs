@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use storage_conf::{Effective, Generation, Valued};
 
 use super::table::{Cell, table};
-use super::{SCHEMA, Style, print, print_json, printable};
+use super::{SCHEMA, Style, print_json, print_words, printable};
 use crate::cli::Format;
 use crate::command::storage_conf::{Change, Shown, consequence};
 use crate::podman_conf::Reading;
@@ -29,7 +29,7 @@ pub fn storage_conf(shown: &Shown, style: Style) -> io::Result<()> {
     }
     let texts =
         shown.podmans.iter().map(|(generations, reading)| text(generations, reading, style));
-    print(&texts.collect::<Vec<_>>().join("\n"))
+    print_words(&texts.collect::<Vec<_>>().join("\n"), style)
 }
 
 /// Writes what was done to a file.
@@ -41,7 +41,7 @@ pub fn changed(change: &Change, style: Style) -> io::Result<()> {
         let file = change.file.display().to_string();
         return print_json(&json!({"schema": SCHEMA, "file": file, "result": change.result}));
     }
-    print(&format!("{}\n", printable(&change.text)))
+    print_words(&format!("{}\n", printable(&change.text)), style)
 }
 
 fn podman(generations: &[Generation], reading: &Reading) -> Value {
