@@ -216,6 +216,13 @@ fn another_prefix_moves_programs_and_units_together() {
         }
     }
     assert!(named >= 9, "{named}");
+    for (page, path) in [
+        ("bound-images-hook.8", "/opt/x/libexec/bound\\-images\\-hook"),
+        ("bound-images-generator.8", "/opt/x/lib/systemd/system\\-generators/"),
+    ] {
+        let page = installed.root().join("opt/x/share/man/man8").join(page);
+        assert!(fs::read_to_string(&page).unwrap().contains(path), "{}", page.display());
+    }
     assert!(installed.root().join("opt/x/lib/systemd/system/bound-images-stage.path").is_file());
 }
 

@@ -92,7 +92,10 @@ put() {
     case $source in
     "$build"/*) install -m "$mode" "$source" "$to.new" ;;
     *)
+        # In man pages a hyphen is \-.
         sed -e "s,/usr/bin/bound-images,$bin/bound-images,; s,/usr/libexec/bound-images,$libexec/bound-images," \
+            -e "s,/usr/libexec/bound\\\\-images,$libexec/bound\\\\-images," \
+            -e "s,/usr/lib/systemd/system\\\\-generators,$systemd/system\\\\-generators," \
             "$source" >"$to.new"
         chmod "$mode" "$to.new"
         ;;
