@@ -242,6 +242,11 @@ fn a_stage_shows_how_far_it_is_and_stops_at_once() {
     let shown = terminal.as_on_a_host();
     assert!(!shown.contains("Fetching"), "the bars stay: {shown}");
     documented("stage, interrupted", &shown, true);
+    let terminal = scene.terminal("bound-images stage --root booted; stty -a | grep -ce -echoctl");
+    wait_until("bars", 30, || terminal.shows().contains("Fetching"));
+    terminal.tmux(&["send-keys", "C-c"]);
+    let after = terminal.at_the_end();
+    assert!(after.contains("\n0\n(exit code 1)"), "the terminal is not as it was: {after}");
     let status = scene.screen("bound-images status | tail -2");
     assert!(status.contains("The last stage was interrupted"), "{status}");
 }
@@ -300,7 +305,8 @@ fn a_deep_look_stops_at_once_too() {
     if !have(&NEEDED) {
         return;
     }
-    let host = Machine::new();
+    let scene = Scene::new();
+    let host = &scene.host;
     // Large enough to take seconds where tests run.
     let zeros = serde_json::json!([{"path": "zeros", "zeros": 400_000_000_u64}]);
     make(&host.world, "registry.example/ns/large:1", &[zeros], &[]);
@@ -310,6 +316,15 @@ fn a_deep_look_stops_at_once_too() {
     let begin = Instant::now();
     host.run(&["verify", "--deep"]).expect(0, &["every file is as its layer has it"]);
     let all = begin.elapsed();
+    let terminal = scene.terminal("bound-images verify --deep");
+    let begins = "Reading 0 of 1 layer [=";
+    wait_until("the bar", 10, || terminal.shows().contains(begins));
+    let shown = terminal.shows();
+    documented("verify --deep, on its way", &shown, false);
+    terminal.tmux(&["send-keys", "C-c"]);
+    let shown = terminal.at_the_end();
+    assert!(shown.contains("nothing was changed\n(exit code 130)"), "{shown}");
+    assert!(!shown.contains("Reading"), "{shown}");
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let mut command = host.world.command_of(PROGRAM);
         command.args(["verify", "--deep", "--host"]).arg(host.top());
