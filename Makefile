@@ -53,6 +53,7 @@ build:
 	$(RUN) cargo build --release --locked -p bound-images
 	$(RUN) cargo rustc --release --locked -p bound-images-generator --bin bound-images-generator -- $(linked)
 	$(RUN) cargo rustc --release --locked -p bound-images-hook --bin bound-images-hook -- $(linked)
+	@units/pages.sh '$(abspath $(BUILD))'
 
 # What a start of a bound container waits for: docs/wiring.md has figures.
 bench-hook:

@@ -42,7 +42,36 @@ TABLE
 644|../docs/units.md|$prefix/share/doc/bound-images/units.md
 644|../LICENSE-APACHE|$prefix/share/doc/bound-images/LICENSE-APACHE
 644|../LICENSE-MIT|$prefix/share/doc/bound-images/LICENSE-MIT
+644|../docs/alerts.yml|$prefix/share/doc/bound-images/alerts.yml
+644|$build/completions/bash|$prefix/share/bash-completion/completions/bound-images
+644|$build/completions/zsh|$prefix/share/zsh/site-functions/_bound-images
+644|$build/completions/fish|$prefix/share/fish/vendor_completions.d/bound-images.fish
 TABLE
+    local page
+    for page in ../man/*.[578]; do
+        echo "644|$page|$prefix/share/man/man${page##*.}/${page##*/}"
+    done
+    # Of the commands: as the program wrote them, or to uninstall, as they are there.
+    for page in "$(pages_of_commands)"/bound-images{,-*}.1; do
+        [ -e "$page" ] || continue
+        echo "644|$page|$prefix/share/man/man1/${page##*/}"
+    done
+}
+
+pages_of_commands() {
+    if [ "$command" = install ]; then
+        echo "$build/man"
+    else
+        echo "$destdir$prefix/share/man/man1"
+    fi
+}
+
+# link | target: each unit has a name in section 8, all of them the one page.
+unit_pages() {
+    local unit
+    for unit in *.path *.timer *.service; do
+        echo "$prefix/share/man/man8/$unit.8|../man7/bound-images-units.7"
+    done
 }
 
 # link | target. What belongs to the gate is enabled by these, and not by presets: with the gate there and the
@@ -54,6 +83,7 @@ $units/timers.target.wants/bound-images-stage.timer|../bound-images-stage.timer
 $units/multi-user.target.wants/bound-images-last-call.service|../bound-images-last-call.service
 $units/multi-user.target.wants/bound-images-soft-reboot.service|../bound-images-soft-reboot.service
 LINKS
+    unit_pages
 }
 
 # Beside its destination and renamed: a program that runs, or a generator that starts, never sees half a file.
@@ -63,7 +93,10 @@ put() {
     case $source in
     "$build"/*) install -m "$mode" "$source" "$to.new" ;;
     *)
+        # In man pages a hyphen is \-.
         sed -e "s,/usr/bin/bound-images,$bin/bound-images,; s,/usr/libexec/bound-images,$libexec/bound-images," \
+            -e "s,/usr/libexec/bound\\\\-images,$libexec/bound\\\\-images," \
+            -e "s,/usr/lib/systemd/system\\\\-generators,$systemd/system\\\\-generators," \
             "$source" >"$to.new"
         chmod "$mode" "$to.new"
         ;;
@@ -86,6 +119,9 @@ case $command in
 install)
     for program in bound-images bound-images-hook bound-images-generator; do
         [ -x "$build/$program" ] || { echo "no $build/$program: run make build first" >&2; exit 2; }
+    done
+    for made in man/bound-images.1 completions/bash completions/zsh completions/fish; do
+        [ -s "$build/$made" ] || { echo "no $build/$made: run make build first" >&2; exit 2; }
     done
     while IFS='|' read -r mode source to; do put "$mode" "$source" "$to"; done < <(table)
     while IFS='|' read -r link target; do

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Binds container images to the root file system that they came with.
 #[derive(Debug, Parser)]
-#[command(name = "bound-images", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "bound-images", version, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -14,19 +14,15 @@ pub struct Cli {
     pub(crate) command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes:
-  0    all well
-  1    findings: a binding, an image or the store is missing or wrong, or the place is unfit
-  2    usage, configuration or installation: arguments, not root, no usable skopeo
-  3    could not look: I/O, disk full, a registry that cannot be asked
-  130  interrupted";
-
 const LIST_FORMATS: &str = "Formats of list only:
   --format refs  one reference a line, for programs that mirror images";
 
 const LINT_FORMATS: &str = "Formats of lint only:
   --format sarif   SARIF 2.1.0, for code scanning
   --format github  annotations of GitHub Actions";
+
+const STATUS_FORMATS: &str = "Format of status only:
+  --format prometheus  metrics, for node_exporter's textfile collector";
 
 #[derive(Args, Debug)]
 pub(crate) struct Global {
@@ -60,6 +56,9 @@ pub(crate) enum Output {
     /// One reference a line; only `list`, whose help has it
     #[value(hide = true)]
     Refs,
+    /// Metrics for Prometheus; only `status`, whose help has it
+    #[value(hide = true)]
+    Prometheus,
 }
 
 impl Output {
@@ -67,13 +66,20 @@ impl Output {
     pub(crate) fn format(self) -> Format {
         match self {
             Self::Json => Format::Json,
-            Self::Table | Self::Sarif | Self::Github | Self::Refs => Format::Table,
+            Self::Table | Self::Sarif | Self::Github | Self::Prometheus | Self::Refs => {
+                Format::Table
+            }
         }
     }
 
-    /// Whether only `lint` writes it.
-    pub(crate) fn is_of_lint(self) -> bool {
-        matches!(self, Self::Sarif | Self::Github)
+    /// The only command that writes it, if there is one.
+    pub(crate) fn only_of(self) -> Option<&'static str> {
+        match self {
+            Self::Table | Self::Json => None,
+            Self::Sarif | Self::Github => Some("lint"),
+            Self::Prometheus => Some("status"),
+            Self::Refs => Some("list"),
+        }
     }
 }
 
@@ -107,7 +113,8 @@ pub(crate) enum Command {
     /// Fetch and verify the images of a root and put them into its store
     Stage(Stage),
     /// Show all roots of this host, and whether their images are there
-    Status,
+    #[command(after_help = STATUS_FORMATS)]
+    Status(Status),
     /// Say whether the staged root may become the next boot (called at shutdown)
     Gate(Gate),
     /// Let one root boot although images are missing
@@ -123,6 +130,30 @@ pub(crate) enum Command {
     Bundle(Bundle),
     /// Show which image stores Podman reads, or list ours in a root's storage.conf
     StorageConf(StorageConf),
+    /// Write the man pages of all commands
+    Man(Man),
+    /// Write what completes command lines in a shell
+    Completions(Completions),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// With --format prometheus: replace this file, in one step, mode 0644
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Man {
+    /// The directory they are written to; it is made where it is missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// For which shell
+    pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(Args, Debug)]
@@ -294,6 +325,35 @@ pub(crate) struct Bundle {
 }
 
 impl Command {
+    /// Whether it is this one, of those that have a form of their own.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        matches!(
+            (self, name),
+            (Self::Lint(_), "lint") | (Self::Status(_), "status") | (Self::List(_), "list")
+        )
+    }
+
+    /// What is left when it is interrupted.
+    pub(crate) fn kept(&self) -> &'static str {
+        match self {
+            Self::Stage(stage) if stage.dry_run => "nothing was changed",
+            Self::Stage(_) => "layers that were complete are kept for the next attempt",
+            Self::Bundle(bundle) if bundle.dry_run => "nothing was changed",
+            Self::Bundle(_) => "blobs that were complete are kept for the next attempt",
+            Self::Gc(gc) if !gc.dry_run => "what was removed is gone, all else is whole",
+            Self::Pin(pin) if !pin.check => {
+                "files that were written stay, the others are as they were"
+            }
+            Self::Release(_) | Self::StorageConf(_) | Self::Gate(_) => "no file is half-written",
+            _ => "nothing was changed",
+        }
+    }
+
+    /// Whether it speaks of the program alone, and looks at no host.
+    pub(crate) fn is_about_us(&self) -> bool {
+        matches!(self, Self::Man(_) | Self::Completions(_))
+    }
+
     /// Whether it speaks of roots of this host, and not of a directory.
     pub(crate) fn names_no_directory(&self) -> bool {
         let root = match self {
@@ -313,12 +373,14 @@ impl Command {
             Self::Gc(gc) => !gc.dry_run,
             Self::Release(_) => true,
             Self::List(_)
-            | Self::Status
+            | Self::Status(_)
             | Self::Gate(_)
             | Self::Lint(_)
             | Self::Pin(_)
             | Self::Bundle(_)
-            | Self::StorageConf(_) => false,
+            | Self::StorageConf(_)
+            | Self::Man(_)
+            | Self::Completions(_) => false,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! It writes one thing only: why it refused, for those who ask after the reboot.
 
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use binding::Root;
@@ -11,6 +12,7 @@ use host::{Role, RootId};
 use serde::{Deserialize, Serialize};
 
 use crate::command::verify;
+use crate::last_stage::seconds;
 use crate::machine::Machine;
 use crate::pool::released::Release;
 use crate::state;
@@ -46,6 +48,9 @@ pub struct HeldBack {
     pub root: Option<String>,
     /// Why, one sentence each.
     pub why: Vec<String>,
+    /// When an update was held back for the first time since one passed: seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
 }
 
 /// Asks for the staged root.
@@ -134,13 +139,16 @@ pub fn held_back(system: &Root) -> anyhow::Result<Option<HeldBack>> {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn remember(system: &Root, answer: &Answer) -> anyhow::Result<()> {
+pub fn remember(system: &Root, answer: &Answer, now: SystemTime) -> anyhow::Result<()> {
     match answer {
         Answer::Refused(id, reasons) => {
+            // One that cannot be read is replaced.
+            let since = held_back(system).ok().flatten().and_then(|held| held.since);
             let held = HeldBack {
                 schema: 1,
                 root: id.as_ref().map(ToString::to_string),
                 why: reasons.iter().take(MAX_REASONS).cloned().collect(),
+                since: since.or(Some(seconds(now))),
             };
             let path = path(system);
             let directory = path.parent().unwrap_or(&path);

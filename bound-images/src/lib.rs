@@ -11,8 +11,10 @@ pub mod command;
 pub mod finalize;
 pub mod gate;
 pub mod hook;
+pub mod last_stage;
 pub mod lint;
 pub mod machine;
+mod pages;
 pub mod pin;
 pub mod podman_conf;
 pub mod pool;
@@ -30,12 +32,30 @@ pub use cli::{Cli, Color, Format};
 use std::ffi::OsString;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use command::Exit;
 use render::Style;
 use system::bus::Bus;
 use system::notify::Notifier;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// How long an interrupted command may take to end by itself.
+const MOMENT: Duration = Duration::from_millis(250);
+
+/// What can be typed, with the examples and exit codes that help and man pages show.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    pages::complete(<Cli as clap::CommandFactory>::command())
+}
+
+/// What was typed. Ends the program with help, the version, or what is wrong with it.
+#[must_use]
+pub fn typed() -> Cli {
+    let mut matches = command_line().get_matches();
+    let parsed = <Cli as clap::FromArgMatches>::from_arg_matches_mut(&mut matches);
+    parsed.unwrap_or_else(|error| error.format(&mut command_line()).exit())
+}
 
 /// What the program was started with, besides its arguments.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +64,8 @@ pub struct Surroundings {
     pub environment: Vec<(OsString, OsString)>,
     /// Whether `NO_COLOR` is set.
     pub no_color: bool,
+    /// `TERM`: what the terminal can do.
+    pub term: Option<String>,
     /// Whether a unit runs us, and not a person.
     pub unattended: bool,
     /// Where systemd listens for what a unit tells it (`$NOTIFY_SOCKET`, sd_notify(3)).
@@ -64,7 +86,12 @@ pub fn prepare(cli: &Cli) {
 /// Runs a command and says how it ended; all output was written then.
 pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
     system::logger::install(cli.global.verbose);
-    let style = Style::new(cli.global.format.format(), cli.global.color, surroundings.no_color);
+    let style = Style::new(
+        cli.global.format.format(),
+        cli.global.color,
+        surroundings.no_color,
+        surroundings.term.as_deref(),
+    );
     let bus = surroundings.system_bus.as_deref().and_then(|address| address.to_str());
     let outside = command::Outside {
         podman: settings::podman_environment(&surroundings.environment),
@@ -73,10 +100,11 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
         notifier: Notifier::open(surroundings.notify_socket.as_ref()).map(Arc::new),
         bus: Bus::of(&cli.global.host, bus),
     };
+    let kept = cli.command.kept();
     let done = command::run(cli, outside, style);
     match interruptible(done).await {
         None => {
-            render::note("interrupted: layers that were complete are kept for the next attempt");
+            interrupted(kept);
             Exit::Interrupted
         }
         Some(Ok(exit)) => exit,
@@ -91,19 +119,37 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
     }
 }
 
-/// None when a signal asked us to end first.
-async fn interruptible<T>(work: impl Future<Output = T>) -> Option<T> {
+fn interrupted(kept: &str) {
+    render::settled();
+    render::note(&format!("interrupted: {kept}"));
+}
+
+/// None when a signal asked us to end first. The work has a thread of its own, since what reads or
+/// writes files does not look up meanwhile: it is given a moment, and then left where it is, which a
+/// crash could do at any time as well.
+async fn interruptible<T: Send + 'static>(
+    work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+) -> Option<anyhow::Result<T>> {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         // Without handlers a signal ends us at once, which is safe as well.
         return Some(work.await);
     };
+    let mut work = tokio::spawn(work);
     tokio::select! {
-        done = work => Some(done),
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
+        done = &mut work => {
+            return Some(done.unwrap_or_else(|error| Err(anyhow::Error::from(error))));
+        }
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
+    work.abort();
+    // When it has ended, so have the programs that it started.
+    if tokio::time::timeout(MOMENT, work).await.is_err() {
+        log::debug!("it is busy with files, and left there");
+    }
+    None
 }
 
 fn kind_of(cause: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKind> {

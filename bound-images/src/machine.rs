@@ -55,6 +55,12 @@ impl Machine {
         host::roots(&self.system).context("cannot find the roots of this host")
     }
 
+    /// Whether it has deployments at all.
+    #[must_use]
+    pub fn has_roots(&self) -> bool {
+        self.roots().is_ok_and(|host| !host.roots.is_empty())
+    }
+
     /// Whether its `/` is this directory.
     #[must_use]
     pub fn is_at(&self, path: &Path) -> bool {

@@ -90,8 +90,8 @@ struct Fragment {
     bundles: Option<Vec<PathBuf>>,
 }
 
-/// The keys that [`Fragment`] has.
-const KEYS: [&str; 12] = [
+/// The keys that a fragment may have.
+pub const KEYS: [&str; 12] = [
     "authfile",
     "bundles",
     "foreign-stores",

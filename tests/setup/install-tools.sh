@@ -15,7 +15,7 @@ purpose=${1:?usage: install-tools.sh demo|test|lab|bench|ci}
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 2; }
 
-# purpose | command, file by absolute path, or unpacked:DIRECTORY below target/tools | package for apt | package for dnf  ("-": none there).
+# purpose | command, file by absolute path, python3:MODULE, or unpacked:DIRECTORY below target/tools | package for apt | package for dnf  ("-": none there).
 # unpack: downloaded and unpacked below target/tools, not installed: busybox-static and the busybox that
 # many machines boot with exclude each other; ostree-boot, whose unit is compared with, brings an initramfs along.
 # A tool whose line ends in "optional" is done without: the demo and the tests say what they skip.
@@ -43,6 +43,14 @@ test|dbus-daemon|dbus-daemon|dbus-daemon|optional
 test|mmdebstrap|mmdebstrap|mmdebstrap|optional
 test|docker-registry|docker-registry|-|optional
 test|containers-storage|containers-storage|-|optional
+test|man|man-db|man-db|optional
+test|groff|groff|groff|optional
+test|mandoc|unpack:mandoc|mandoc|optional
+test|promtool|unpack:prometheus|golang-github-prometheus|optional
+test|tmux|tmux|tmux|optional
+test|python3:jsonschema|python3-jsonschema|python3-jsonschema|optional
+test|zsh|unpack:zsh|zsh|optional
+test|fish|fish|fish|optional
 lab|qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
 lab|qemu-img|qemu-utils|qemu-img
 lab|debugfs|e2fsprogs|e2fsprogs
@@ -55,6 +63,7 @@ have() {
     case $1 in
     /*) [ -e "$1" ] ;;
     unpacked:*) [ -n "$(ls -A "$project/target/tools/${1#unpacked:}" 2>/dev/null)" ] ;;
+    python3:*) python3 -c "import ${1#python3:}" 2>/dev/null ;;
     busybox) command -v busybox >/dev/null && static busybox ;;
     # What the programs that `make build` links statically are linked with.
     libc.a) [ -e "$(cc -print-file-name=libc.a)" ] ;;
@@ -89,7 +98,7 @@ for_this() {
     esac
 }
 
-packages=() optional=() unpacked=()
+packages=() optional=() unpacked=() unpacked_optional=()
 while IFS='|' read -r for_purpose tool apt dnf kind; do
     [ -n "$tool" ] || continue
     for_this "$for_purpose" || continue
@@ -99,7 +108,7 @@ while IFS='|' read -r for_purpose tool apt dnf kind; do
     if [ "$package" = - ]; then
         say "$tool is not packaged here: the tests that need it will say that they are skipped"
     elif [ "${package#unpack:}" != "$package" ]; then
-        unpacked+=("${package#unpack:}")
+        [ "$kind" = optional ] && unpacked_optional+=("${package#unpack:}") || unpacked+=("${package#unpack:}")
     elif [ "$kind" = optional ]; then
         optional+=("$package")
     else
@@ -193,7 +202,7 @@ qemu_of_debian_12() {
     install_options=()
 }
 
-missing=("${packages[@]}" "${unpacked[@]}" "${optional[@]}")
+missing=("${packages[@]}" "${unpacked[@]}" "${unpacked_optional[@]}" "${optional[@]}")
 if [ "${#missing[@]}" -gt 0 ]; then
     [ -n "$manager" ] || fail "neither apt-get nor dnf here; please install: ${missing[*]}"
     [ "$(id -u)" = 0 ] || fail "installing needs root: ${missing[*]}"
@@ -204,6 +213,9 @@ fi
 [ "${#packages[@]}" = 0 ] || install "${packages[@]}" || fail "could not install ${packages[*]}"
 for package in "${unpacked[@]}"; do
     unpack "$package" || fail "could not get $package"
+done
+for package in "${unpacked_optional[@]}"; do
+    unpack "$package" || say "$package cannot be had here: what needs it will be skipped"
 done
 for package in "${optional[@]}"; do
     without_daemon "$package" || say "$package cannot be had here: what needs it will be skipped"

@@ -27,6 +27,7 @@ pub(crate) struct Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
+        render::settled();
         if let Some(task) = &self.task {
             task.abort();
         }
@@ -153,6 +154,7 @@ impl Progress {
                 self.meter = Some((*meter).clone());
                 self.seen = meter.read();
             }
+            Event::Begun { .. } | Event::Broken { .. } => {}
             Event::Layer { done, of, .. } => self.layers = Some((*done, *of)),
             Event::Publishing => {
                 self.what = "Publishing";

@@ -1,5 +1,7 @@
 //! `bound-images gate`, which the finalize units ask before the staged root becomes the next boot.
 
+use std::time::SystemTime;
+
 use super::Exit;
 use crate::gate::{self, Answer};
 use crate::machine::Machine;
@@ -14,7 +16,7 @@ pub fn run(machine: &Machine, style: Style) -> anyhow::Result<Exit> {
     let answer = gate::ask(machine).unwrap_or_else(|error| {
         Answer::Refused(None, vec![format!("it cannot be looked at: {error:#}")])
     });
-    if let Err(error) = gate::remember(&machine.system, &answer) {
+    if let Err(error) = gate::remember(&machine.system, &answer, SystemTime::now()) {
         // Whether it may boot does not depend on it.
         log::warn!("{error:#}");
     }

@@ -8,6 +8,8 @@ pub mod gc;
 mod late;
 pub mod lint;
 pub mod list;
+pub mod metrics;
+mod pages;
 pub mod pin;
 pub mod release;
 mod sources;
@@ -25,6 +27,7 @@ use host::config::Config;
 use sources::Sources;
 
 use crate::cli::{self, Cli};
+use crate::last_stage::Attempt;
 use crate::machine::Machine;
 use crate::pool;
 use crate::render::{self, Style};
@@ -61,7 +64,7 @@ pub(crate) struct Outside {
 /// Makes the pool writable for a command that writes it, and the files of roots visible that are in
 /// an image.
 pub(crate) fn prepare(cli: &Cli) -> anyhow::Result<()> {
-    if !rustix::process::geteuid().is_root() {
+    if cli.command.is_about_us() || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
     let machine = Machine::open(&cli.global.host, &config(cli).unwrap_or_default())?;
@@ -86,6 +89,11 @@ fn config(cli: &Cli) -> anyhow::Result<Config> {
 /// # Errors
 /// When something cannot be looked at.
 pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Result<Exit> {
+    match &cli.command {
+        cli::Command::Man(typed) => return pages::man(typed.out.as_deref()),
+        cli::Command::Completions(typed) => return pages::completions(typed.shell),
+        _ => {}
+    }
     let config = match config(&cli) {
         Ok(config) => config,
         // The gate must not refuse for ever because of a file that only it cannot read.
@@ -101,12 +109,10 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
         }
     };
     let output = cli.global.format;
-    if output.is_of_lint() && !matches!(cli.command, cli::Command::Lint(_)) {
-        render::failed("only lint writes --format sarif and github", style);
-        return Ok(Exit::Usage);
-    }
-    if output == cli::Output::Refs && !matches!(cli.command, cli::Command::List(_)) {
-        render::failed("only list writes --format refs", style);
+    if let Some(name) = output.only_of()
+        && !cli.command.is(name)
+    {
+        render::failed(&format!("only {name} writes this --format; see its --help"), style);
         return Ok(Exit::Usage);
     }
     let by_hand = !outside.unattended
@@ -130,7 +136,16 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
             list::run(&machine, rooted.root.as_deref(), outside.bus.as_ref(), style).await
         }
         cli::Command::Verify(typed) => verify::run(&machine, &typed, outside, style).await,
-        cli::Command::Status => status::run(&machine, outside.bus.as_ref(), style).await,
+        cli::Command::Status(typed) => match (output, &typed.out) {
+            (cli::Output::Prometheus, out) => metrics::run(&machine, out.as_deref()),
+            (_, Some(_)) => {
+                render::failed("--out is for --format prometheus", style);
+                Ok(Exit::Usage)
+            }
+            (_, None) => status::run(&machine, outside.bus.as_ref(), style).await,
+        },
+        // They were done above: they need neither configuration nor machine.
+        cli::Command::Man(_) | cli::Command::Completions(_) => Ok(Exit::Well),
         cli::Command::Gate(gate) if gate.soft_reboot => gate::soft_reboot(&machine, style),
         cli::Command::Gate(_) => gate::run(&machine, style),
         cli::Command::Release(typed) => {
@@ -174,6 +189,9 @@ async fn stage_command(
     style: Style,
 ) -> anyhow::Result<Exit> {
     let (late, last_call) = (typed.late_binding, typed.last_call);
+    // Of a directory, and of what is only planned, nothing is written down.
+    let of_host = !typed.dry_run && !typed.root.as_ref().is_some_and(|root| root.is_dir());
+    let is_noted = of_host && machine.has_roots();
     let limit = config.last_call_timeout.unwrap_or(LAST_CALL);
     if late && config.late_binding == Some(false) {
         render::note("late binding is off in the configuration");
@@ -199,8 +217,9 @@ async fn stage_command(
     if let (true, Some(notifier)) = (last_call, &outside.notifier) {
         notifier.extend(limit.saturating_add(GRACE));
     }
+    let attempt = is_noted.then(|| Attempt::begin(&machine.system));
     let run = stage::Run { machine, settings, outside, style, wait, patience };
-    match root {
+    let exit = match root {
         Some(root) => run.root(Path::new(&root)).await,
         None if late => run.late().await,
         None if last_call => match tokio::time::timeout(limit, run.staged()).await {
@@ -212,7 +231,11 @@ async fn stage_command(
             }
         },
         None => run.staged().await,
+    };
+    if let Some(attempt) = attempt {
+        attempt.end(exit.as_ref().copied().unwrap_or(Exit::CouldNotLook));
     }
+    exit
 }
 
 /// How long the last call may take; none when the host does not go down, and the unit was stopped

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{Exit, verify};
 use crate::finalize;
 use crate::gate::{self, HeldBack};
+use crate::last_stage::{self, LastStage};
 use crate::machine::Machine;
 use crate::pool::released::Release;
 use crate::pool::wanted;
@@ -84,6 +85,9 @@ pub struct Status {
     /// Why the last update was held back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_back: Option<HeldBack>,
+    /// How the last stage ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_stage: Option<LastStage>,
     /// Roots whose images are being fetched although they are not staged now.
     pub wanted: Vec<String>,
     /// Why it cannot be told what is staged.
@@ -109,6 +113,11 @@ pub async fn run(machine: &Machine, bus: Option<&Bus>, style: Style) -> anyhow::
         ask(&mut status, bus).await;
     }
     render::status(&status, style)?;
+    Ok(exit(&status))
+}
+
+/// Whether somebody has to look.
+pub(super) fn exit(status: &Status) -> Exit {
     let fine = status.held_back.is_none()
         && status.staged_fault.is_none()
         && status.gate_faults.is_empty()
@@ -117,7 +126,7 @@ pub async fn run(machine: &Machine, bus: Option<&Bus>, style: Style) -> anyhow::
             let well = matches!(root.state, Standing::Complete | Standing::NoBindings);
             !counts || (well && root.shadowed.is_empty())
         });
-    Ok(if fine { Exit::Well } else { Exit::Findings })
+    if fine { Exit::Well } else { Exit::Findings }
 }
 
 /// Asks how it stands with the services of the booted root.
@@ -154,6 +163,10 @@ pub fn gather(machine: &Machine) -> anyhow::Result<Status> {
         log::warn!("{error:#}");
         None
     });
+    let last_stage = last_stage::read(&machine.system).unwrap_or_else(|error| {
+        log::warn!("{error:#}");
+        None
+    });
     let wanted = wanted::read_all(&machine.pool_directory()).unwrap_or_else(|error| {
         log::warn!("{error:#}");
         Vec::new()
@@ -161,6 +174,7 @@ pub fn gather(machine: &Machine) -> anyhow::Result<Status> {
     Ok(Status {
         roots,
         held_back,
+        last_stage,
         wanted: wanted.iter().map(|found| found.root.to_string()).collect(),
         staged_fault: host.staged_fault.clone(),
         gate_faults: match host.roots.is_empty() {

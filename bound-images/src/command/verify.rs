@@ -18,6 +18,7 @@ use crate::pool::released::Release;
 use crate::render::{self, Style};
 use crate::shadow::Shadow;
 use crate::source::registry::{Registry, RegistryOptions};
+use crate::stage;
 use crate::state::{self, State, StoreState};
 use crate::system::bus::Bus;
 use crate::system::{journal, journal_read, systemd};
@@ -110,7 +111,12 @@ pub(crate) async fn run(
     if typed.deep
         && let StoreState::Ours(held) = &mut state.store
     {
-        held.look_deep(&Watch::default())?;
+        // Where nobody watches, nothing is said until the end.
+        match style.live {
+            true => stage::read_all(held, &move |event| render::progress(&event, style))?,
+            false => held.look_deep(&Watch::default())?,
+        }
+        render::settled();
         damage::remember(machine, &state).await;
     }
     let mut verdict = judge(&state, typed.deep);

@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use super::table::table;
+use super::table::{Cell, table};
 use super::{
     FindingJson, SCHEMA, Style, bytes, count, finding, note, print, print_json, printable,
 };
@@ -137,7 +137,7 @@ pub(crate) fn bundle(outcome: &Outcome, style: Style) -> io::Result<()> {
                 missing_text(done)
             ))
         }
-        Outcome::Planned(done) => print(&plan_text(done)),
+        Outcome::Planned(done) => print(&plan_text(done, style)),
         Outcome::Written(done) => print(&written_text(done)),
     }
 }
@@ -174,24 +174,24 @@ fn pruned_json(pruned: &Pruned) -> Value {
     json!({"images": pruned.images, "blobs": pruned.blobs, "bytes": pruned.bytes, "kept": pruned.kept})
 }
 
-fn plan_text(done: &Done) -> String {
+fn plan_text(done: &Done, style: Style) -> String {
     let plan = &done.plan;
-    let rows: Vec<Vec<String>> = plan
+    let rows: Vec<Vec<Cell>> = plan
         .blobs
         .iter()
         .map(|blob| {
             let image = plan.images.get(blob.image).map(|image| image.reference.as_str());
             vec![
-                blob.action.word().to_owned(),
-                bytes(blob.size),
-                blob.kind.word().to_owned(),
-                blob.digest.short(),
-                super::shorten(&printable(image.unwrap_or_default())),
+                blob.action.word().into(),
+                bytes(blob.size).into(),
+                blob.kind.word().into(),
+                blob.digest.short().into(),
+                super::shorten(&printable(image.unwrap_or_default())).into(),
             ]
         })
         .collect();
     let right = [false, true, false, false, false];
-    let blobs = table(&["ACTION", "SIZE", "KIND", "BLOB", "IMAGE"], &right, &rows);
+    let blobs = table(&["ACTION", "SIZE", "KIND", "BLOB", "IMAGE"], &right, &rows, style);
     format!(
         "{blobs}\n{}; {} to write. Nothing was changed.\n{}{}",
         summary(plan),

@@ -5,8 +5,8 @@ use std::io;
 use host::RootId;
 use serde_json::json;
 
-use super::table::table;
-use super::{SCHEMA, Style, bytes, count, print, print_json, printable, shorten};
+use super::table::{Cell, table};
+use super::{SCHEMA, Style, bytes, count, print, print_json, print_words, printable, shorten};
 use crate::cli::Format;
 use crate::command::status::{RootStatus, Standing, Status};
 use crate::gate::Answer;
@@ -24,15 +24,15 @@ pub fn status(status: &Status, style: Style) -> io::Result<()> {
         }
         return print_json(&value);
     }
-    print(&status_text(status, style.color))
+    print_words(&status_text(status, style), style)
 }
 
-fn status_text(status: &Status, color: bool) -> String {
+fn status_text(status: &Status, style: Style) -> String {
     let mut out = if status.roots.is_empty() {
         "This host has no roots that are deployments; `list --root DIR` looks into a directory.\n"
             .to_owned()
     } else {
-        roots_text(&status.roots, color)
+        roots_text(&status.roots, style)
     };
     for root in &status.roots {
         if let Some(reason) = &root.released {
@@ -66,12 +66,23 @@ fn status_text(status: &Status, color: bool) -> String {
     if let Some(held) = &status.held_back {
         let root = held.root.as_deref().and_then(RootId::parse);
         let root = root.map_or_else(|| "The staged root".to_owned(), |root| root.short());
-        out.push_str(&format!(
-            "\nThe update was held back: {root} did not become the next boot:\n"
-        ));
-        for why in &held.why {
+        out.push_str(&format!("\nThe update was held back: {root} did not become the next boot"));
+        // What stands above already need not be said again.
+        let told = status.roots.iter().find(|root| held.root.as_ref() == Some(&root.id));
+        let is_told = told.is_some_and(|root| root.problems == held.why);
+        out.push_str(if is_told { ", for what is said above\n" } else { ":\n" });
+        for why in held.why.iter().filter(|_| !is_told) {
             out.push_str(&format!("  {}\n", shorten(&printable(why))));
         }
+    }
+    if let Some(last) = status.last_stage.as_ref().filter(|last| !last.succeeded()) {
+        let how = match last.exit_code {
+            130 => "was interrupted".to_owned(),
+            code => format!("failed with exit code {code}"),
+        };
+        out.push_str(&format!(
+            "\nThe last stage {how}; `journalctl -u bound-images-stage.service` has more\n"
+        ));
     }
     if !status.wanted.is_empty() {
         let roots: Vec<String> =
@@ -94,31 +105,22 @@ fn status_text(status: &Status, color: bool) -> String {
     out
 }
 
-fn roots_text(roots: &[RootStatus], color: bool) -> String {
-    let rows: Vec<Vec<String>> = roots.iter().map(row).collect();
+fn roots_text(roots: &[RootStatus], style: Style) -> String {
+    let rows: Vec<Vec<Cell>> = roots.iter().map(row).collect();
     let headings = ["ROOT", "ROLE", "STATE", "IMAGES", "SIZE", "ONLY HERE", "STORE"];
-    let plain = table(&headings, &[false, false, false, true, true, true, false], &rows);
-    if !color {
-        return plain;
-    }
-    let mut lines = plain.lines();
-    let head = lines.next().map(|line| format!("\x1b[1m{line}\x1b[0m\n")).unwrap_or_default();
-    lines.zip(roots).fold(head, |out, (line, root)| {
-        let (word, paint) = (word(root.state), paint(root.state));
-        out + &line.replacen(word, &format!("{paint}{word}\x1b[0m"), 1) + "\n"
-    })
+    table(&headings, &[false, false, false, true, true, true, false], &rows, style)
 }
 
-fn row(root: &RootStatus) -> Vec<String> {
+fn row(root: &RootStatus) -> Vec<Cell> {
     let size = |count: u64| if root.store.is_some() { bytes(count) } else { "-".to_owned() };
     vec![
-        root.short.clone(),
-        root.role.word().to_owned(),
-        word(root.state).to_owned(),
-        format!("{}/{}", root.present, root.bindings),
-        size(root.bytes),
-        size(root.own_bytes),
-        root.store.as_deref().map_or_else(|| "-".to_owned(), shorten),
+        root.short.clone().into(),
+        root.role.word().into(),
+        Cell::painted(word(root.state), paint(root.state)),
+        format!("{}/{}", root.present, root.bindings).into(),
+        size(root.bytes).into(),
+        size(root.own_bytes).into(),
+        root.store.as_deref().map_or_else(|| "-".to_owned(), shorten).into(),
     ]
 }
 
@@ -146,7 +148,7 @@ fn paint(state: Standing) -> &'static str {
 /// When standard output cannot be written.
 pub fn gate(answer: &Answer, style: Style) -> io::Result<()> {
     if style.format == Format::Table {
-        return print(&format!("{}\n", shorten(&printable(&answer.line()))));
+        return print_words(&format!("{}\n", shorten(&printable(&answer.line()))), style);
     }
     let (root, why): (Option<&RootId>, &[String]) = match answer {
         Answer::NothingStaged => (None, &[]),

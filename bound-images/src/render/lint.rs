@@ -6,7 +6,7 @@ use std::path::Path;
 use binding::Finding;
 use serde::Serialize;
 
-use super::{FindingJson, SCHEMA, Style, count, print, print_json, printable, sarif};
+use super::{FindingJson, SCHEMA, Style, count, print, print_json, print_words, printable, sarif};
 use crate::cli::Output;
 
 #[derive(Serialize)]
@@ -42,14 +42,14 @@ pub(crate) fn lint(
         Output::Github => {
             print(&findings.iter().map(|finding| annotation(root, finding)).collect::<String>())
         }
-        Output::Table | Output::Refs => {
+        Output::Table | Output::Prometheus | Output::Refs => {
             let mut out: String =
                 findings.iter().map(|finding| line(finding, style.color)).collect();
             out.push_str(&match findings {
                 [] => format!("{}: nothing to complain of\n", root.display()),
                 _ => format!("{}, {}\n", count(errors, "error"), count(warnings, "warning")),
             });
-            print(&out)
+            print_words(&out, style)
         }
     }
 }

@@ -5,8 +5,8 @@ use std::io;
 
 use serde::Serialize;
 
-use super::table::table;
-use super::{FindingJson, SCHEMA, Style, bytes, print, print_json, printable, shorten};
+use super::table::{Cell, table};
+use super::{FindingJson, SCHEMA, Style, bytes, print_json, print_words, printable, shorten};
 use crate::cli::Format;
 use crate::state::{ImageState, State, StoreState};
 use crate::system::systemd::{self, UnitState};
@@ -53,7 +53,7 @@ struct BindingJson<'a> {
 pub fn list(state: &State, services: &[UnitState], style: Style) -> io::Result<()> {
     match style.format {
         Format::Json => print_json(&json(state, services)),
-        Format::Table => print(&text(state, services, style.color)),
+        Format::Table => print_words(&text(state, services, style), style),
     }
 }
 
@@ -76,7 +76,7 @@ pub fn refs(state: &State) -> io::Result<()> {
             }
         })
         .collect();
-    print(&lines.iter().fold(String::new(), |text, line| text + line + "\n"))
+    super::print(&lines.iter().fold(String::new(), |text, line| text + line + "\n"))
 }
 
 fn json<'a>(state: &'a State, services: &'a [UnitState]) -> Json<'a> {
@@ -111,7 +111,7 @@ fn json<'a>(state: &'a State, services: &'a [UnitState]) -> Json<'a> {
     }
 }
 
-fn text(state: &State, services: &[UnitState], color: bool) -> String {
+fn text(state: &State, services: &[UnitState], style: Style) -> String {
     if state.bindings.bindings.is_empty() {
         return format!("{} binds no images.\n", state.root.display());
     }
@@ -127,22 +127,17 @@ fn text(state: &State, services: &[UnitState], color: bool) -> String {
         if !binding.required {
             word.push_str(" (optional)");
         }
-        rows.push((
-            vec![
-                printable(&binding.name),
-                word,
-                if binding.reference.is_pinned() { "yes" } else { "no" }.to_owned(),
-                digest.map_or_else(|| "-".to_owned(), |digest| digest.short()),
-                size.map_or_else(|| "-".to_owned(), bytes),
-                short(&binding.reference),
-            ],
-            image_state,
-        ));
+        rows.push(vec![
+            Cell::from(printable(&binding.name)),
+            Cell::painted(word, paint(image_state)),
+            if binding.reference.is_pinned() { "yes" } else { "no" }.into(),
+            digest.map_or_else(|| "-".to_owned(), |digest| digest.short()).into(),
+            size.map_or_else(|| "-".to_owned(), bytes).into(),
+            short(&binding.reference).into(),
+        ]);
     }
-    let (cells, states): (Vec<Vec<String>>, Vec<ImageState>) = rows.into_iter().unzip();
     let headings = ["BINDING", "STATE", "PINNED", "DIGEST", "SIZE", "IMAGE"];
-    let plain = table(&headings, &[false, false, false, false, true, false], &cells);
-    let mut out = if color { paint(&plain, &states) } else { plain };
+    let mut out = table(&headings, &[false, false, false, false, true, false], &rows, style);
     for binding in &state.bindings.bindings {
         if !binding.services.is_empty() {
             out.push_str(&format!(
@@ -181,18 +176,12 @@ fn short(reference: &binding::Reference) -> String {
     }
 }
 
-fn paint(text: &str, states: &[ImageState]) -> String {
-    let mut lines = text.lines();
-    let head = lines.next().map(|line| format!("\x1b[1m{line}\x1b[0m\n")).unwrap_or_default();
-    lines.zip(states).fold(head, |out, (line, state)| {
-        let color = match state {
-            ImageState::Present => "\x1b[32m",
-            ImageState::Shadowed => "\x1b[33m",
-            ImageState::Missing | ImageState::Damaged => "\x1b[31m",
-        };
-        let word = state.word();
-        out + &line.replacen(word, &format!("{color}{word}\x1b[0m"), 1) + "\n"
-    })
+fn paint(state: ImageState) -> &'static str {
+    match state {
+        ImageState::Present => "\x1b[32m",
+        ImageState::Shadowed => "\x1b[33m",
+        ImageState::Missing | ImageState::Damaged => "\x1b[31m",
+    }
 }
 
 /// Bytes of an image's unpacked layers.

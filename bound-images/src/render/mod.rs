@@ -1,20 +1,25 @@
 //! From reports to text: the only writer of standard output.
 
+mod bars;
 mod bundle;
 mod host;
 mod lint;
 mod list;
+mod metrics;
 mod pin;
 mod sarif;
 mod stage;
 mod storage_conf;
 mod table;
 mod verify;
+mod wrap;
 
+pub(crate) use bars::settled;
 pub(crate) use bundle::{bundle, bundle_failed, bundle_progress};
 pub use host::{gate, gc, nothing_staged, prefetched, released, status};
 pub(crate) use lint::lint;
 pub use list::{list, refs};
+pub(crate) use metrics::metrics;
 pub(crate) use pin::pin;
 pub use stage::{progress, stage, stage_failed};
 pub use storage_conf::{changed, storage_conf};
@@ -39,12 +44,16 @@ pub struct Style {
     pub color: bool,
     /// Whether standard error does.
     pub error_color: bool,
+    /// Columns of the terminal that standard output is; none where it is none.
+    pub width: Option<usize>,
+    /// Whether standard error may show what moves: a terminal, and a person before it.
+    pub live: bool,
 }
 
 impl Style {
-    /// Decides on colour: `no_color` is whether `NO_COLOR` is set to something.
+    /// Decides on colour: `no_color` is whether `NO_COLOR` is set to something; `term` is `TERM`.
     #[must_use]
-    pub fn new(format: Format, color: Color, no_color: bool) -> Self {
+    pub fn new(format: Format, color: Color, no_color: bool, term: Option<&str>) -> Self {
         let on = |terminal: bool| match color {
             Color::Always => true,
             Color::Never => false,
@@ -54,6 +63,12 @@ impl Style {
             format,
             color: on(io::stdout().is_terminal()),
             error_color: on(io::stderr().is_terminal()),
+            width: rustix::termios::tcgetwinsize(io::stdout())
+                .ok()
+                .map(|size| usize::from(size.ws_col))
+                // One that does not know says 0.
+                .filter(|width| *width > 0),
+            live: format == Format::Table && bars::can(term),
         }
     }
 }
@@ -101,10 +116,21 @@ pub(crate) fn shorten(text: &str) -> String {
 
 /// Writes lines to standard output. A reader that went away is no error of ours.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let written = bars::above(|| {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
+    });
+    match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
+    }
+}
+
+/// The same, for people: at a terminal, words that do not fit go to the next line.
+pub(crate) fn print_words(text: &str, style: Style) -> io::Result<()> {
+    match style.width {
+        Some(width) => print(&wrap::wrapped(text, width)),
+        None => print(text),
     }
 }
 
@@ -115,7 +141,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
 /// A line for people, on standard error.
 pub fn note(text: &str) {
     // Nobody is left to be told when standard error is closed.
-    drop(writeln!(io::stderr().lock(), "{}", printable(text)));
+    drop(bars::above(|| writeln!(io::stderr().lock(), "{}", printable(text))));
 }
 
 /// Says why a command could not do its work: to people, and to programs that read JSON.
@@ -135,14 +161,18 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// One problem, on standard error.
 pub fn finding(finding: &Finding, style: Style) {
-    let text = finding.to_string();
+    let text = printable(&finding.to_string());
     let paint = if finding.is_error() { "\x1b[31m" } else { "\x1b[33m" };
-    if style.error_color {
-        let (head, rest) = text.split_once(' ').unwrap_or((&text, ""));
-        drop(writeln!(io::stderr().lock(), "{paint}{head}\x1b[0m {}", printable(rest)));
-    } else {
-        note(&text);
-    }
+    let line = match text.split_once(' ').filter(|_| style.error_color) {
+        Some((head, rest)) => format!("{paint}{head}\x1b[0m {rest}"),
+        None => text,
+    };
+    let line = match style.width.filter(|_| style.live) {
+        Some(width) => wrap::wrapped(&line, width),
+        None => line,
+    };
+    // Nobody is left to be told when standard error is closed.
+    drop(bars::above(|| writeln!(io::stderr().lock(), "{line}")));
 }
 
 /// A problem in JSON.

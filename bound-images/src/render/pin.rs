@@ -8,8 +8,8 @@ use binding::Finding;
 use oci_digest::Digest;
 use serde::Serialize;
 
-use super::table::table;
-use super::{FindingJson, SCHEMA, Style, count, print, print_json, printable};
+use super::table::{Cell, table};
+use super::{FindingJson, SCHEMA, Style, count, print_json, print_words, printable};
 use crate::cli::Format;
 use crate::pin::{Row, State};
 
@@ -65,7 +65,7 @@ pub(crate) fn pin(
     for problem in problems {
         super::note(&format!("error: {problem}"));
     }
-    print(&text(root, check, rows))
+    print_words(&text(root, check, rows, style), style)
 }
 
 fn json(row: &Row) -> RowJson<'_> {
@@ -81,23 +81,23 @@ fn json(row: &Row) -> RowJson<'_> {
     }
 }
 
-fn text(root: &Path, check: bool, rows: &[Row]) -> String {
+fn text(root: &Path, check: bool, rows: &[Row], style: Style) -> String {
     if rows.is_empty() {
         return format!("{}: no bindings to pin\n", root.display());
     }
-    let cells: Vec<Vec<String>> = rows
+    let cells: Vec<Vec<Cell>> = rows
         .iter()
         .map(|row| {
             let now = if row.written { ", now pinned" } else { "" };
             vec![
-                printable(&row.binding.name),
-                format!("{}{now}", row.state.word()),
-                row.digest.map_or_else(|| "-".to_owned(), |digest| digest.short()),
-                printable(&row.binding.place.to_string()),
+                printable(&row.binding.name).into(),
+                format!("{}{now}", row.state.word()).into(),
+                row.digest.map_or_else(|| "-".to_owned(), |digest| digest.short()).into(),
+                printable(&row.binding.place.to_string()).into(),
             ]
         })
         .collect();
-    let plain = table(&["BINDING", "STATE", "DIGEST", "PLACE"], &[false; 4], &cells);
+    let plain = table(&["BINDING", "STATE", "DIGEST", "PLACE"], &[false; 4], &cells, style);
     let written = rows.iter().filter(|row| row.written).count();
     let stale = rows.iter().filter(|row| row.state.is_stale()).count() - written;
     let unknown = rows.iter().filter(|row| row.state == State::Unknown).count();

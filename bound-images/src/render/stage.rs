@@ -5,9 +5,11 @@ use std::io;
 use serde::Serialize;
 use serde_json::json;
 
-use super::table::table;
+use super::bars;
+use super::table::{Cell, table};
 use super::{
-    FindingJson, SCHEMA, Style, bytes, count, finding, note, print, print_json, printable,
+    FindingJson, SCHEMA, Style, bytes, count, finding, note, print, print_json, print_words,
+    printable, shorten,
 };
 use crate::cli::Format;
 use crate::stage::{Action, Event, LayerPlan, Outcome, Plan, Published, StageError};
@@ -33,6 +35,9 @@ pub fn progress(event: &Event<'_>, style: Style) {
         }
         return;
     }
+    if style.live && bars::show(event) {
+        return;
+    }
     match event {
         Event::Reading { layers, bytes: all, .. } => {
             note(&format!("reading every file of {} ({})", count(*layers, "layer"), bytes(*all)));
@@ -43,6 +48,8 @@ pub fn progress(event: &Event<'_>, style: Style) {
         }
         Event::Finding(problem) => finding(problem, style),
         Event::Resolved { binding, reference, digest } if !reference.contains('@') => {
+            // On a terminal as everywhere else there; all of it is in JSON and in a log.
+            let digest = if style.live { digest.short() } else { digest.to_string() };
             note(&format!("{binding}: {reference} is {digest}"));
         }
         Event::Resolved { .. } => {}
@@ -51,7 +58,7 @@ pub fn progress(event: &Event<'_>, style: Style) {
             note(&format!("warning: {binding} {what}: {why}"));
         }
         Event::Planned(plan) => note(&summary(plan)),
-        Event::Fetching(_) => {}
+        Event::Fetching(_) | Event::Begun { .. } | Event::Broken { .. } => {}
         Event::Layer { diff_id, action, size, done, of } => {
             let copied = if *action == Action::Copy { ", copied" } else { "" };
             note(&format!("[{done}/{of}] layer {} ({}{copied})", diff_id.short(), bytes(*size)));
@@ -83,7 +90,7 @@ fn event_json(event: &Event<'_>) -> Option<serde_json::Value> {
             json!({"schema": SCHEMA, "event": "layer", "diff_id": diff_id, "action": action.word(), "fetched": fetched, "done": done, "of": of})
         }
         // Of what moves only the service manager is told.
-        Event::Fetching(_) => return None,
+        Event::Fetching(_) | Event::Begun { .. } | Event::Broken { .. } => return None,
         Event::Publishing => json!({"schema": SCHEMA, "event": "publishing"}),
     })
 }
@@ -138,9 +145,9 @@ pub fn stage(outcome: &Outcome, style: Style) -> io::Result<()> {
         Outcome::AlreadyThere(id) => {
             print(&format!("Nothing to do: the store is complete ({}).\n", short(id)))
         }
-        Outcome::Planned(plan) => print(&plan_text(plan)),
-        Outcome::Published(published) => print(&published_text(published)),
-        Outcome::Linked(published) => print(&linked_text(published)),
+        Outcome::Planned(plan) => print_words(&plan_text(plan, style), style),
+        Outcome::Published(published) => print_words(&published_text(published), style),
+        Outcome::Linked(published) => print_words(&linked_text(published), style),
     }
 }
 
@@ -167,17 +174,17 @@ fn outcome_json(outcome: &Outcome) -> serde_json::Value {
     }
 }
 
-fn plan_text(plan: &Plan) -> String {
-    let rows: Vec<Vec<String>> = plan
+fn plan_text(plan: &Plan, style: Style) -> String {
+    let rows: Vec<Vec<Cell>> = plan
         .layers
         .iter()
         .map(|layer| {
             let (action, diff) = (layer.action.word().to_owned(), layer.diff_id.short());
-            vec![action, bytes(layer.size), diff, printable(&layer.binding)]
+            [action, bytes(layer.size), diff, printable(&layer.binding)].map(Cell::from).to_vec()
         })
         .collect();
     let layers =
-        table(&["ACTION", "SIZE", "LAYER", "BINDING"], &[false, true, false, false], &rows);
+        table(&["ACTION", "SIZE", "LAYER", "BINDING"], &[false, true, false, false], &rows, style);
     format!("{layers}\n{}. Nothing was changed.\n", summary(plan))
 }
 
@@ -192,7 +199,7 @@ fn published_text(published: &Published) -> String {
         count(plan.image_count(), "image"),
         count(plan.layers.len(), "layer"),
         bytes(plan.bytes_to_fetch()),
-        plan.store.display(),
+        shorten(&plan.store.display().to_string()),
         short(&published.store_id)
     );
     for (binding, _) in &published.missing {

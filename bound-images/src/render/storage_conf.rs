@@ -5,8 +5,8 @@ use std::io;
 use serde_json::{Value, json};
 use storage_conf::{Effective, Generation, Valued};
 
-use super::table::table;
-use super::{SCHEMA, Style, print, print_json, printable};
+use super::table::{Cell, table};
+use super::{SCHEMA, Style, print_json, print_words, printable};
 use crate::cli::Format;
 use crate::command::storage_conf::{Change, Shown, consequence};
 use crate::podman_conf::Reading;
@@ -27,8 +27,9 @@ pub fn storage_conf(shown: &Shown, style: Style) -> io::Result<()> {
             "schema": SCHEMA, "root": root, "store": Shown::store(), "podman": podmans,
         }));
     }
-    let texts = shown.podmans.iter().map(|(generations, reading)| text(generations, reading));
-    print(&texts.collect::<Vec<_>>().join("\n"))
+    let texts =
+        shown.podmans.iter().map(|(generations, reading)| text(generations, reading, style));
+    print_words(&texts.collect::<Vec<_>>().join("\n"), style)
 }
 
 /// Writes what was done to a file.
@@ -40,7 +41,7 @@ pub fn changed(change: &Change, style: Style) -> io::Result<()> {
         let file = change.file.display().to_string();
         return print_json(&json!({"schema": SCHEMA, "file": file, "result": change.result}));
     }
-    print(&format!("{}\n", printable(&change.text)))
+    print_words(&format!("{}\n", printable(&change.text)), style)
 }
 
 fn podman(generations: &[Generation], reading: &Reading) -> Value {
@@ -85,7 +86,7 @@ fn valued(given: &Valued) -> Value {
     json!({"value": given.value, "source": given.from.source, "line": given.from.line})
 }
 
-fn text(generations: &[Generation], reading: &Reading) -> String {
+fn text(generations: &[Generation], reading: &Reading, style: Style) -> String {
     let versions: Vec<&str> = generations.iter().map(|one| one.versions()).collect();
     let read = match reading.read.as_slice() {
         [] => "no file".to_owned(),
@@ -96,7 +97,7 @@ fn text(generations: &[Generation], reading: &Reading) -> String {
         Err(error) => {
             out.push_str(&format!("  {}\n  {}\n", printable(&error.to_string()), consequence()));
         }
-        Ok(counts) => out.push_str(&counted(counts)),
+        Ok(counts) => out.push_str(&counted(counts, style)),
     }
     for (file, why) in &reading.ignored {
         out.push_str(&format!("  not read: {} ({})\n", printable(file), printable(why)));
@@ -104,9 +105,11 @@ fn text(generations: &[Generation], reading: &Reading) -> String {
     out
 }
 
-fn counted(counts: &Effective) -> String {
+fn counted(counts: &Effective, style: Style) -> String {
     let row = |name: &str, given: &Valued| {
-        vec![format!("  {name}"), printable(&given.value), printable(&given.from.to_string())]
+        let cells =
+            [format!("  {name}"), printable(&given.value), printable(&given.from.to_string())];
+        cells.map(Cell::from).to_vec()
     };
     let mut rows = Vec::new();
     rows.extend(counts.driver.as_ref().map(|driver| row("driver", driver)));
@@ -114,7 +117,7 @@ fn counted(counts: &Effective) -> String {
     rows.push(row("graphroot", &counts.graphroot));
     rows.extend(counts.imagestore.as_ref().map(|store| row("imagestore", store)));
     rows.extend(counts.stores.iter().map(|store| row("additional store", store)));
-    let mut out = table(&["  SETTING", "VALUE", "FROM"], &[false, false, false], &rows);
+    let mut out = table(&["  SETTING", "VALUE", "FROM"], &[false, false, false], &rows, style);
     for one in &counts.overridden {
         out.push_str(&printable(&format!(
             "  overridden: {} {} ({}), by {}",

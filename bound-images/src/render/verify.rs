@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Serialize;
 
-use super::{FindingJson, SCHEMA, Style, print, print_json, printable, shorten};
+use super::{FindingJson, SCHEMA, Style, print_json, print_words, printable, shorten};
 use crate::cli::Format;
 use crate::command::verify::Verdict;
 
@@ -40,7 +40,7 @@ pub fn verify(verdict: &Verdict, style: Style) -> io::Result<()> {
             findings: verdict.findings.iter().map(FindingJson::from).collect(),
             shadowed: &verdict.shadowed,
         }),
-        Format::Table => print(&text(verdict, style.color)),
+        Format::Table => print_words(&text(verdict, style.color), style),
     }
 }
 

@@ -42,7 +42,7 @@ pub struct LayerBlob {
 #[derive(Debug)]
 pub struct Sink {
     sender: Sender<Vec<u8>>,
-    received: Arc<AtomicU64>,
+    received: Vec<Arc<AtomicU64>>,
     begun: Option<Begun>,
 }
 
@@ -58,10 +58,10 @@ pub struct Begun {
 }
 
 impl Sink {
-    /// Adds every byte that comes to `received`, also those of a second attempt which the receiver
+    /// Adds every byte that comes to each of `received`, also those of a second attempt which the receiver
     /// has already: it tells whether the source is alive.
     #[must_use]
-    pub fn counted(sender: Sender<Vec<u8>>, received: Arc<AtomicU64>) -> Self {
+    pub fn counted(sender: Sender<Vec<u8>>, received: Vec<Arc<AtomicU64>>) -> Self {
         Self { sender, received, begun: None }
     }
 
@@ -74,7 +74,7 @@ impl Sink {
 
 impl From<Sender<Vec<u8>>> for Sink {
     fn from(sender: Sender<Vec<u8>>) -> Self {
-        Self::counted(sender, Arc::default())
+        Self::counted(sender, Vec::new())
     }
 }
 
@@ -143,7 +143,9 @@ impl Delivery {
                 format!("blob {} is longer than the {} bytes promised", self.digest, self.size),
             ));
         }
-        self.sink.received.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        for counter in &self.sink.received {
+            counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
         let known = self.handed_on.length().saturating_sub(self.position);
         self.position = end;
         let fresh = usize::try_from(known).ok().and_then(|known| piece.get(known..));

@@ -1,9 +1,12 @@
 //! What a stage tells while it runs.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use binding::Finding;
 use oci_digest::Digest;
 
-use super::{Action, Meter, Plan};
+use super::{Action, LayerPlan, Meter, Plan};
 
 /// Something that happened.
 #[derive(Debug)]
@@ -52,6 +55,18 @@ pub enum Event<'a> {
     Planned(&'a Plan),
     /// Layers are being copied, fetched and unpacked; this shows how far it has come.
     Fetching(&'a Meter),
+    /// A layer is on its way.
+    Begun {
+        /// What the plan says of it.
+        layer: &'a LayerPlan,
+        /// Bytes of its blob that came so far.
+        came: &'a Arc<AtomicU64>,
+    },
+    /// It did not come; why is told at the end.
+    Broken {
+        /// Its diff id.
+        diff_id: Digest,
+    },
     /// A layer is there now.
     Layer {
         /// Its diff id.

@@ -51,6 +51,8 @@ pub(super) async fn layers(
             && let Some(layer) = waiting.pop_front()
         {
             let Some(answer) = answers.images.get(&layer.binding) else { continue };
+            let came = Arc::default();
+            observer(Event::Begun { layer: &layer, came: &came });
             let job = Job {
                 source: Arc::clone(&source),
                 request: answer.request.clone(),
@@ -58,7 +60,7 @@ pub(super) async fn layers(
                 ids: answer.ids.clone(),
                 builder: builder.clone(),
                 budget: budget.clone(),
-                received: meter.counter(),
+                received: vec![meter.counter(), Arc::clone(&came)],
             };
             running.spawn(async move {
                 let result = job.run(&layer).await;
@@ -67,6 +69,9 @@ pub(super) async fn layers(
         }
         let Some(joined) = running.join_next().await else { break };
         let (layer, result) = joined.context("a transfer broke off")?;
+        if result.is_err() {
+            observer(Event::Broken { diff_id: layer.diff_id });
+        }
         match result {
             Ok(action) => {
                 done += 1;
@@ -98,7 +103,7 @@ struct Job {
     ids: Vec<String>,
     builder: Builder,
     budget: Budget,
-    received: Arc<AtomicU64>,
+    received: Vec<Arc<AtomicU64>>,
 }
 
 impl Job {
@@ -133,7 +138,7 @@ impl Job {
         let (sender, receiver) = mpsc::channel(PIECES);
         let opened = Kept::open(self.builder.directory(), blob, &self.budget);
         let (kept, begun) = opened.unzip();
-        let sink = Sink::counted(sender, Arc::clone(&self.received)).going_on(begun);
+        let sink = Sink::counted(sender, self.received.clone()).going_on(begun);
         let (ids, builder) = (self.ids.clone(), self.builder.clone());
         let budget = self.budget.clone();
         let unpacking = tokio::task::spawn_blocking(move || {
