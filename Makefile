@@ -5,7 +5,7 @@ BUILD = target/release
 RUN = tests/setup/run
 
 help:
-	@echo 'make demo | test | lab-test | lab-test-full | bench | bench-scale | bench-smoke | bench-hook | lint | doc | build | install, uninstall [DESTDIR=] [PREFIX=/usr] | clean'
+	@echo 'make demo | test | lab-test | lab-test-full | bench | bench-scale | bench-smoke | bench-hook | lint | doc | build | check | install, uninstall [DESTDIR=] [PREFIX=/usr] | dist | deb | rpm | test-packages | clean'
 
 demo:
 	@tests/setup/need demo
@@ -55,6 +55,25 @@ build:
 	$(RUN) cargo rustc --release --locked -p bound-images-hook --bin bound-images-hook -- $(linked)
 	@units/pages.sh '$(abspath $(BUILD))'
 
+# What a build of a package can run (docs/packaging.md): needs no root, no network and no other tool.
+check:
+	$(RUN) cargo test --locked --lib -p binding -p host -p oci-digest -p overlay-store -p storage-conf
+
+# docs/packaging.md. Archives and packages of what is committed, in target/dist.
+dist:
+	@packaging/dist.sh target/dist
+
+deb: dist
+	packaging/build-deb.sh target/dist target/dist
+
+rpm: dist
+	packaging/build-rpm.sh target/dist target/dist
+
+# Builds, judges and installs them in chroots, each twice: half an hour.
+test-packages:
+	@tests/setup/need test
+	@tests/packages/run
+
 # What a start of a bound container waits for: docs/wiring.md has figures.
 bench-hook:
 	$(RUN) cargo bench --locked -p bound-images-hook --bench hook
@@ -69,4 +88,4 @@ uninstall:
 clean:
 	rm -rf --one-file-system target
 
-.PHONY: help demo test lab-test lab-test-full bench bench-scale bench-smoke bench-hook lint doc build install uninstall clean
+.PHONY: help demo test lab-test lab-test-full bench bench-scale bench-smoke bench-hook lint doc build check dist deb rpm test-packages install uninstall clean

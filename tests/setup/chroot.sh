@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# chroot.sh trixie|forky|experimental: a chroot of that Debian suite with its container tools, made once
-# below target/chroots, for tests with newer peers than the machine has. Prints its path. Exit 2 when it
+# chroot.sh trixie|forky|experimental|packaging: a chroot of that Debian suite with its container tools, made
+# once below target/chroots, for tests with newer peers than the machine has. Prints its path. Exit 2 when it
 # cannot be made here. Experimental is Debian sid with Podman from there, for version 6; exit 2 also
-# when that has none.
+# when that has none. Packaging is trixie with what builds and judges packages.
 set -euo pipefail
 # shellcheck source=tests/setup/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-suite=${1:?usage: chroot.sh trixie|forky|experimental}
+suite=${1:?usage: chroot.sh trixie|forky|experimental|packaging}
 case $suite in
     trixie) packages=podman,skopeo,crun,containers-storage,netavark,ca-certificates,jq ;;
     forky) packages=skopeo,ca-certificates ;;
     experimental) packages=podman,crun,netavark,ca-certificates,jq ;;
+    packaging) packages=build-essential,debhelper,lintian,rpm,rpmlint,systemd,policycoreutils,selinux-policy-default,attr ;;
     *) echo "chroot.sh: no suite $suite" >&2; exit 2 ;;
 esac
 [ "$(id -u)" = 0 ] || { echo "chroot.sh: needs root" >&2; exit 2; }
 command -v mmdebstrap >/dev/null || { echo "chroot.sh: needs mmdebstrap" >&2; exit 2; }
-base=$suite hooks=()
+base=${suite/packaging/trixie} hooks=()
 if [ "$suite" = experimental ]; then
     # It is no suite by itself, and apt takes nothing from there unless it is told to. The line of sid says
     # where from. Podman's configuration files come from there too.

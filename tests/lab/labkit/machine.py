@@ -11,7 +11,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
-from . import state
+from . import image, state
 from .process import STATE, LabError, log, sh
 
 MEMORY = 2048
@@ -30,6 +30,7 @@ class Wanted:
     timeout: float = 300
     arguments: list = field(default_factory=list)
     entry: int = 0
+    image: str | None = None
     discard: bool = False
     cut_at: str | None = None
     cut_after: float = 0
@@ -42,16 +43,16 @@ def boot(wanted):
     place = f"{STATE}/boots/{number}"
     os.makedirs(place + "/out")
     start = time.monotonic()
-    choices = state.entries()
-    if wanted.entry >= len(choices):
-        raise LabError(f"no entry {wanted.entry}: the boot disk has {len(choices)}")
-    entry = choices[wanted.entry]
-    log(f"boot {number}: {entry.get('title', '?')}")
-    state.dump(entry["linux"], place + "/linux")
-    state.dump(entry["initrd"], place + "/initrd")
+    if wanted.image:
+        log(f"boot {number}: {wanted.image}, without a network device")
+        image.kernel(place)
+        arguments, disks, memory = image.arguments(wanted.image), [("root", wanted.image, "raw", True)], None
+    else:
+        arguments, disks, memory = ostree_host(wanted, number, place)
     pack(wanted, place + "/in.tar")
-    command = machine(place, " ".join([entry["options"], *wanted.arguments]), wanted.discard)
-    memory = state.take_memory(resumes=wanted.entry == 0)
+    command = machine(place, " ".join([arguments, *wanted.arguments]), disks, wanted.discard)
+    if not wanted.image:
+        command += ["-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile="]
     if memory:
         command += ["-incoming", f"exec:exec cat '{memory}'"]
     ended = run(command, wanted.timeout, cutter(wanted, place), switched_off(wanted, place), suspender(wanted, place))
@@ -63,6 +64,19 @@ def boot(wanted):
     if not wanted.quiet:
         print(read(place + "/log"), end="", flush=True)
     return verdict(wanted, place, number, ended, time.monotonic() - start)
+
+
+def ostree_host(wanted, number, place):
+    """Kernel and initramfs of the boot loader entry go into `place`: (arguments, disks, memory to go on with)."""
+    choices = state.entries()
+    if wanted.entry >= len(choices):
+        raise LabError(f"no entry {wanted.entry}: the boot disk has {len(choices)}")
+    entry = choices[wanted.entry]
+    log(f"boot {number}: {entry.get('title', '?')}")
+    state.dump(entry["linux"], place + "/linux")
+    state.dump(entry["initrd"], place + "/initrd")
+    disks = [("root", state.ROOT_DISK, "qcow2", True), ("boot", state.BOOT_DISK, "raw", False)]
+    return entry["options"], disks, state.take_memory(resumes=wanted.entry == 0)
 
 
 def pack(wanted, path):
@@ -98,18 +112,18 @@ def disk(name, path, kind, options=""):
             "-device", f"virtio-blk-pci,drive={name},serial=lab{name}"]
 
 
-def machine(place, arguments, discard):
+def machine(place, arguments, disks, discard):
     """The QEMU command. Emulated unless LAB_ACCEL=kvm: the same everywhere, and nested machines often have no KVM."""
     kvm = os.environ.get("LAB_ACCEL") == "kvm"
     written = ",cache=unsafe" + (",snapshot=on" if discard else "")
+    attached = [word for name, path, kind, trims in disks
+                for word in disk(name, path, kind, written + (",discard=unmap" if trims else ""))]
     command = ["qemu-system-x86_64", "-accel", "kvm" if kvm else "tcg,thread=multi,tb-size=512",
                "-cpu", "host" if kvm else "Nehalem", "-machine", "q35,hpet=off", "-m", str(MEMORY), "-smp", "2",
                "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                "-kernel", place + "/linux", "-initrd", place + "/initrd", "-append", arguments,
-               *disk("root", state.ROOT_DISK, "qcow2", written + ",discard=unmap"),
-               *disk("boot", state.BOOT_DISK, "raw", written),
+               *attached,
                *disk("in", place + "/in.tar", "raw", ",readonly=on"),
-               "-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile=",
                "-device", "virtio-rng-pci", "-device", "virtio-serial-pci", "-qmp", "stdio"]
     for name, file in (("con", "console.log"), ("jnl", "journal.log")):
         command += ["-chardev", f"file,id={name},path={place}/{file}", "-device", f"virtconsole,chardev={name}"]
