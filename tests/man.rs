@@ -124,6 +124,7 @@ fn the_page_of_the_configuration_has_its_keys() {
     assert_eq!(text.matches("\nDefault: ").count(), keys.len(), "each has its default");
     for (key, default) in [
         ("jobs", bound_images::settings::DEFAULT_JOBS.to_string()),
+        ("parts", bound_images::settings::DEFAULT_PARTS.to_string()),
         ("retries", bound_images::settings::DEFAULT_RETRIES.to_string()),
         ("stall\\-timeout", bound_images::settings::DEFAULT_STALL_TIMEOUT.as_secs().to_string()),
         ("pool", format!("\\(dq{}\\(dq", ::host::DEFAULT_POOL.replace('-', "\\-"))),

@@ -88,8 +88,7 @@ fn status_text(status: &Status, style: Style) -> String {
         let roots: Vec<String> =
             status.wanted.iter().filter_map(|id| RootId::parse(id)).map(|id| id.short()).collect();
         out.push_str(&format!(
-            "\nFetched in the background until it is staged again: {}\n\
-             What the last attempt said: journalctl -u bound-images-stage.service\n",
+            "\nFetched in the background until it is staged again: {}\n",
             roots.join(", ")
         ));
     }
