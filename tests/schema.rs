@@ -1,6 +1,8 @@
 //! docs/schema: what every command writes with `--format json`, checked against the JSON Schema of it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "schema/bundle.rs"]
+mod bundle;
 mod common;
 
 use std::cell::RefCell;
@@ -34,8 +36,9 @@ struct Outputs {
 impl Outputs {
     /// All that a command wrote; a `failed` object is one wherever it comes.
     fn add(&self, name: &str, ran: &Ran) {
+        let has_events = ["stage", "bundle"].contains(&name);
         for value in ran.json() {
-            let failed = value["event"] == "failed" && name != "stage";
+            let failed = value["event"] == "failed" && !has_events;
             self.lines.borrow_mut().push((if failed { "failed" } else { name }.to_owned(), value));
         }
     }
@@ -53,8 +56,11 @@ impl Outputs {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        // Beside reading what it says: a pipe has room for little of that.
+        let mut stdin = child.stdin.take().unwrap();
+        let writer = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
         let ran = Ran::of(child.wait_with_output().unwrap());
+        writer.join().unwrap().unwrap();
         assert!(ran.err.is_empty() && ran.code < Some(2), "{}", ran.all());
         ran.out
     }
@@ -63,12 +69,44 @@ impl Outputs {
         self.lines.borrow().iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// The events of stage, a result of `done` each its own.
-    fn events(&self) -> BTreeSet<String> {
+    /// The events of a command, a result of `done` each its own.
+    fn events(&self, name: &str) -> BTreeSet<String> {
         let lines = self.lines.borrow();
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let stages = lines.iter().filter(|(name, _)| name == "stage");
-        stages.filter_map(|(_, line)| text(&line["result"]).or(text(&line["event"]))).collect()
+        let lines = lines.iter().filter(|(other, _)| other == name);
+        lines.filter_map(|(_, line)| text(&line["result"]).or(text(&line["event"]))).collect()
+    }
+
+    /// Each line once for every object in it, with one field more there.
+    fn with_a_new_field(&self) -> Self {
+        let lines = self.lines.borrow();
+        let changed = lines.iter().flat_map(|(name, value)| {
+            let mut places = Vec::new();
+            objects(value, String::new(), &mut places);
+            places.into_iter().map(move |place| {
+                let mut value = value.clone();
+                value.pointer_mut(&place).unwrap()["new"] = 1.into();
+                (name.clone(), value)
+            })
+        });
+        Self { lines: RefCell::new(changed.collect()) }
+    }
+}
+
+/// JSON pointers to every object in `value`; of a list, the first and the last are enough.
+fn objects(value: &Value, at: String, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            map.iter().for_each(|(key, value)| objects(value, format!("{at}/{key}"), found));
+            found.push(at);
+        }
+        Value::Array(list) => {
+            let ends = BTreeSet::from([0, list.len().saturating_sub(1)]);
+            for number in ends.into_iter().filter(|number| *number < list.len()) {
+                objects(&list[number], format!("{at}/{number}"), found);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -174,6 +212,7 @@ fn every_output_is_as_its_schema_has_it() {
     let all = Outputs::default();
     on_a_host(&all);
     in_a_directory(&all);
+    bundle::every_event(|ran| all.add("bundle", ran));
     assert_eq!(all.faults(), "");
 
     // Of each something was seen.
@@ -182,8 +221,7 @@ fn every_output_is_as_its_schema_has_it() {
         files.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
     let wanted: BTreeSet<String> = files.filter(|name| name != "common").collect();
     assert_eq!(all.names(), wanted);
-    let events = all.events();
-    for event in [
+    let stage = [
         "reading",
         "read",
         "finding",
@@ -200,8 +238,52 @@ fn every_output_is_as_its_schema_has_it() {
         "nothing-staged",
         "prefetched",
         "failed",
+    ];
+    assert_eq!(all.events("stage"), stage.map(str::to_owned).into());
+    let bundle = [
+        "finding",
+        "resolved",
+        "unavailable",
+        "damaged",
+        "planned",
+        "plan",
+        "not-copied",
+        "blob",
+        "writing",
+        "no-bindings",
+        "already-there",
+        "written",
+        "failed",
+    ];
+    assert_eq!(all.events("bundle"), bundle.map(str::to_owned).into());
+    let lines = all.lines.borrow();
+    let bundles = lines.iter().filter(|(name, _)| name == "bundle");
+    let text: String = bundles.map(|(_, line)| format!("{line}\n")).collect();
+    for part in [
+        r#""action":"keep""#,
+        r#""action":"write""#,
+        r#""action":"copy""#,
+        r#""action":"fetch""#,
+        r#""kind":"list""#,
+        r#""from":""#,
+        r#""variant":""#,
+        r#""missing":[{"#,
+        r#""blobs":["sha256:"#,
+        r#""kept":""#,
+        r#""causes":["#,
+        r#""causes":[]"#,
+        r#""roots":[{"#,
     ] {
-        assert!(events.contains(event), "no {event} in {events:?}");
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+
+    // Nothing is added unseen, wherever it is.
+    let more = all.with_a_new_field();
+    let faults = more.faults();
+    let seen: BTreeSet<&str> = faults.lines().filter_map(|line| line.split(':').next()).collect();
+    for (number, (name, value)) in more.lines.borrow().iter().enumerate() {
+        let number = (number + 1).to_string();
+        assert!(seen.contains(number.as_str()), "{name} has `new`, unseen: {value}");
     }
 }
 

@@ -2,7 +2,8 @@
 """validate.py DIRECTORY: checks lines `NAME<tab>JSON` on stdin against DIRECTORY/NAME.json (JSON Schema, draft 2020-12).
 
 Stricter than the schemas are for readers: a field that a schema does not name is a fault here, so that a new one has to
-be documented. Prints a line for each fault; exit code 1 when there was one.
+be documented. Prints a line for each fault, which begins with the number of the line that has it; exit code 1 when there was
+one.
 """
 
 import json
@@ -51,13 +52,13 @@ def validators(directory):
 def main():
     known = validators(sys.argv[1])
     faults = 0
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin, 1):
         name, text = line.rstrip("\n").split("\t", 1)
         for error in known[name].iter_errors(json.loads(text)):
             faults += 1
             # Of alternatives, the one that fits best tells most.
             best = min(error.context, key=lambda one: -len(one.absolute_path), default=error)
-            print(f"{name}: {error.json_path}: {error.message[:300]} ({best.message[:300]})")
+            print(f"{number}: {name}: {error.json_path}: {error.message[:300]} ({best.message[:300]})")
     return 1 if faults else 0
 
 
