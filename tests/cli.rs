@@ -325,13 +325,38 @@ fn damage_is_reported_kept_and_repaired_only_on_demand() {
         assert!(paths.any(|path| path.contains(&file)), "{what}: not in full: {value}");
         let refused = world.stage(&[]);
         assert_eq!(refused.code, Some(1), "{what}: {}", refused.all());
-        let repair = format!("`bound-images stage --root {} --repair`", world.root().display());
+        let (root, bundle) = (world.root(), world.path("bundle"));
+        let (root, bundle) = (root.display(), bundle.display());
+        let repair = format!("`bound-images stage --root {root} --bundle {bundle} --repair`");
         refused.says(&[&repair, "damaged"]);
         assert!(names(&refused.err), "{what}: {file} is not named: {}", refused.all());
         assert_same(&harmed, &picture(&world.store()), &format!("{what}: silently changed"));
         world.stage(&["--repair"]).expect(0, &["Staged 2 images"]);
         assert_same(&whole, &picture(&world.store()), &format!("{what}: repaired"));
         world.run("verify", &[]).expect(0, &["is complete"]);
+    }
+}
+
+/// With such lists a deep check sees no layer, so none may be taken over.
+#[test]
+fn a_repair_of_a_store_whose_lists_are_gone_believes_nothing_in_it() {
+    if !have(&["python3"]) {
+        return;
+    }
+    for list in ["overlay-layers/layers.json", "overlay-images/images.json"] {
+        for content in [&b"[{"[..], b"[]", b"null", b""] {
+            let world = two_images();
+            world.stage(&[]).expect(0, &[]);
+            let whole = picture(&world.store());
+            let files = common::containing(&world.store().join("overlay"), "1");
+            let file =
+                files.iter().find(|path| path.components().any(|part| part.as_os_str() == "diff"));
+            fs::write(file.unwrap(), "planted").unwrap();
+            fs::write(world.store().join(list), content).unwrap();
+            world.stage(&["--repair"]).expect(0, &["Staged 2 images"]);
+            world.run("verify", &["--deep"]).expect(0, &["every file"]);
+            assert_same(&whole, &picture(&world.store()), list);
+        }
     }
 }
 

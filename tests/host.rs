@@ -380,6 +380,34 @@ fn a_repair_takes_nothing_from_stores_that_share_the_damage() {
     host.run(&["gate"]).expect(0, &["is complete"]);
 }
 
+/// Nobody knows what else happened to a store whose lists cannot be read.
+#[test]
+fn nothing_is_taken_from_a_store_whose_lists_are_broken() {
+    if !have(&["python3"]) {
+        return;
+    }
+    for more in [&[][..], &["--repair"]] {
+        let host = Machine::new();
+        host.stage(&["--root", "booted"]).expect(0, &["Staged 2 images"]);
+        let store = host.pool().join("roots").join(host.link("a").unwrap());
+        for entry in fs::read_dir(store.join("overlay")).unwrap() {
+            let file = entry.unwrap().path().join("diff/name");
+            if file.is_file() {
+                fs::write(file, "planted").unwrap();
+            }
+        }
+        fs::write(store.join("overlay-layers/layers.json"), "[{").unwrap();
+        host.stage(&[&["--root", "booted"][..], more].concat()).expect(0, &["Staged 2 images"]);
+        host.run(&["verify", "--deep"]).expect(0, &["every file"]);
+        // Another root does not take them from the broken store, either, which is still there.
+        host.deploy("b", &[("one", ONE), ("new", NEW)]);
+        host.stage_root("b");
+        host.stage(&[]).expect(0, &["Staged 2 images"]);
+        host.run(&["verify", "--deep", "--root", "staged"]).expect(0, &["every file"]);
+        host.run(&["release", "staged", "--reason", "why"]).expect(2, &["it needs no release"]);
+    }
+}
+
 #[test]
 fn who_waited_for_another_stage_looks_at_the_root_again() {
     if !have(&["python3"]) {

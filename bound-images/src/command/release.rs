@@ -6,11 +6,12 @@ use std::time::Duration;
 use anyhow::bail;
 use host::Role;
 
-use super::Exit;
+use super::{Exit, verify};
 use crate::machine::{Machine, Target};
 use crate::pool::released::{MAX_REASON, Release};
 use crate::pool::{Unavailable, Writer};
 use crate::render::{self, Style};
+use crate::state;
 use crate::system::journal;
 
 /// How long another writer is waited for.
@@ -38,6 +39,10 @@ pub async fn run(
             path.display()
         ),
     };
+    if verify::reasons(&state::look_at(machine, &deployment)?).is_empty() {
+        render::failed(&format!("{} is complete: it needs no release", deployment.id), style);
+        return Ok(Exit::Usage);
+    }
     let writer = match Writer::wait(&machine.pool_directory(), WAIT).await {
         Ok(writer) => writer,
         Err(Unavailable::Other(error)) => return Err(error),

@@ -103,6 +103,18 @@ pub struct Status {
     pub pool: String,
 }
 
+impl Status {
+    /// Whether the root that was held back is staged still, and complete by now.
+    #[must_use]
+    pub fn is_mended(&self) -> bool {
+        let held = self.held_back.as_ref().and_then(|held| held.root.as_deref());
+        self.roots.iter().any(|root| {
+            let is_it = root.role == Role::Staged && held == Some(root.id.as_str());
+            is_it && matches!(root.state, Standing::Complete | Standing::NoBindings)
+        })
+    }
+}
+
 /// Shows all roots.
 ///
 /// # Errors
@@ -118,7 +130,7 @@ pub async fn run(machine: &Machine, bus: Option<&Bus>, style: Style) -> anyhow::
 
 /// Whether somebody has to look.
 pub(super) fn exit(status: &Status) -> Exit {
-    let fine = status.held_back.is_none()
+    let fine = (status.held_back.is_none() || status.is_mended())
         && status.staged_fault.is_none()
         && status.gate_faults.is_empty()
         && status.roots.iter().all(|root| {

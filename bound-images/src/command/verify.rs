@@ -84,7 +84,15 @@ impl Verdict {
     pub fn reasons(&self) -> Vec<String> {
         let errors = self.findings.iter().filter(|finding| finding.is_error());
         let problems = self.problems.iter().filter(|problem| !problem.optional);
-        errors.map(ToString::to_string).chain(problems.map(ToString::to_string)).collect()
+        let mut reasons: Vec<String> =
+            errors.map(ToString::to_string).chain(problems.map(ToString::to_string)).collect();
+        if let Some(last) = reasons.last_mut().filter(|_| self.damaged && !self.embedded) {
+            last.push_str(&format!(
+                "; mend the store with `bound-images stage --root {} --repair`",
+                self.name()
+            ));
+        }
+        reasons
     }
 
     /// Whether every required image is there and whole, and no binding is wrong.

@@ -45,7 +45,7 @@ pub(crate) fn bundle_progress(event: &Event<'_>, style: Style) {
 fn event_json(event: &Event<'_>) -> Value {
     match event {
         Event::Finding { root, finding } => {
-            json!({"schema": SCHEMA, "event": "finding", "root": root, "finding": FindingJson::from(*finding)})
+            json!({"schema": SCHEMA, "event": "finding", "root": root.to_string_lossy(), "finding": FindingJson::from(*finding)})
         }
         Event::Resolved { wish, digest } => {
             json!({"schema": SCHEMA, "event": "resolved", "reference": wish.request.reference.to_string(), "platform": wish.request.platform, "digest": digest, "bindings": users(&wish.users)})
@@ -70,7 +70,10 @@ fn event_json(event: &Event<'_>) -> Value {
 }
 
 fn users(users: &[User]) -> Vec<Value> {
-    users.iter().map(|user| json!({"root": user.root, "name": user.binding})).collect()
+    users
+        .iter()
+        .map(|user| json!({"root": user.root.to_string_lossy(), "name": user.binding}))
+        .collect()
 }
 
 fn plan_json(plan: &Plan, event: &str) -> Value {
@@ -80,12 +83,12 @@ fn plan_json(plan: &Plan, event: &str) -> Value {
             "reference": plan.images.get(blob.image).map(|image| &image.reference),
         });
         if let (Some(map), Some(from)) = (value.as_object_mut(), &blob.from) {
-            map.insert("from".to_owned(), json!(from));
+            map.insert("from".to_owned(), json!(from.to_string_lossy()));
         }
         value
     });
     json!({
-        "schema": SCHEMA, "event": event, "bundle": plan.bundle, "images": images(plan),
+        "schema": SCHEMA, "event": event, "bundle": plan.bundle.to_string_lossy(), "images": images(plan),
         "bytes_to_fetch": plan.bytes(Action::Fetch), "bytes_to_write": plan.bytes_to_write(),
         "blobs": blobs.collect::<Vec<_>>(),
     })
@@ -159,7 +162,7 @@ fn outcome_json(outcome: &Outcome) -> Value {
         Outcome::Written(done) => ("written", done),
     };
     json!({
-        "schema": SCHEMA, "event": "done", "result": result, "bundle": done.plan.bundle, "images": images(&done.plan),
+        "schema": SCHEMA, "event": "done", "result": result, "bundle": done.plan.bundle.to_string_lossy(), "images": images(&done.plan),
         "blobs": done.plan.blobs.len(), "fetched": done.plan.bytes(Action::Fetch),
         "written": done.plan.bytes_to_write(), "missing": missing_json(done), "pruned": pruned_json(&done.pruned),
     })
@@ -256,7 +259,7 @@ pub(crate) fn bundle_failed(error: &BundleError, style: Style) {
                 let findings = roots.iter().flat_map(|(root, findings)| {
                     findings
                         .iter()
-                        .map(move |one| json!({"root": root, "finding": FindingJson::from(one)}))
+                        .map(move |one| json!({"root": root.to_string_lossy(), "finding": FindingJson::from(one)}))
                 });
                 let findings: Vec<Value> = findings.collect();
                 drop(print_json(&json!({"schema": SCHEMA, "event": "failed", "roots": findings})));

@@ -67,11 +67,16 @@ fn status_text(status: &Status, style: Style) -> String {
         let root = held.root.as_deref().and_then(RootId::parse);
         let root = root.map_or_else(|| "The staged root".to_owned(), |root| root.short());
         out.push_str(&format!("\nThe update was held back: {root} did not become the next boot"));
-        // What stands above already need not be said again.
+        // What stands above already need not be said again, nor what is true no more.
         let told = status.roots.iter().find(|root| held.root.as_ref() == Some(&root.id));
         let is_told = told.is_some_and(|root| root.problems == held.why);
-        out.push_str(if is_told { ", for what is said above\n" } else { ":\n" });
-        for why in held.why.iter().filter(|_| !is_told) {
+        let (end, why): (_, &[String]) = match (status.is_mended(), is_told) {
+            (true, _) => (". It is complete now, and will", &[]),
+            (false, true) => (", for what is said above", &[]),
+            (false, false) => (":", &held.why),
+        };
+        out.push_str(&format!("{end}\n"));
+        for why in why {
             out.push_str(&format!("  {}\n", shorten(&printable(why))));
         }
     }
@@ -228,6 +233,9 @@ pub fn prefetched(root: &RootId, whole: bool, style: Style) -> io::Result<()> {
         let value = json!({"schema": SCHEMA, "event": "done", "result": "prefetched", "root": root, "complete": whole});
         return print_json(&value);
     }
-    let what = if whole { "All images" } else { "Some images, not all," };
-    print(&format!("{what} of {} are here; stage it again.\n", root.short()))
+    let root = root.short();
+    print(&match whole {
+        true => format!("All images of {root} are here; stage it again.\n"),
+        false => format!("Not all images of {root} are here yet.\n"),
+    })
 }

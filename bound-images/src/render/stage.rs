@@ -98,7 +98,7 @@ fn event_json(event: &Event<'_>) -> Option<serde_json::Value> {
 fn plan_json(plan: &Plan, event: &str) -> serde_json::Value {
     let layers: Vec<LayerJson<'_>> = plan.layers.iter().map(layer_json).collect();
     json!({
-        "schema": SCHEMA, "event": event, "store": plan.store, "images": plan.image_count(),
+        "schema": SCHEMA, "event": event, "store": plan.store.to_string_lossy(), "images": plan.image_count(),
         "bytes_to_fetch": plan.bytes_to_fetch(), "layers": layers,
     })
 }
@@ -167,7 +167,7 @@ fn outcome_json(outcome: &Outcome) -> serde_json::Value {
                 .collect();
             json!({
                 "schema": SCHEMA, "event": "done", "result": if linked { "linked" } else { "published" }, "store_id": published.store_id,
-                "store": published.plan.store, "images": published.plan.image_count(),
+                "store": published.plan.store.to_string_lossy(), "images": published.plan.image_count(),
                 "layers": published.plan.layers.len(), "fetched": published.plan.bytes_to_fetch(), "missing": missing,
             })
         }

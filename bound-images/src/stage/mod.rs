@@ -142,7 +142,9 @@ async fn attempt(
         && held.name.is_none()
         && !settings.repair
     {
-        let repair = format!("{} --repair", state.stage_command());
+        let bundle = settings.bundle.as_ref();
+        let bundle = bundle.map(|path| format!(" --bundle {}", path.display())).unwrap_or_default();
+        let repair = format!("{}{bundle} --repair", state.stage_command());
         return Err(StageError::Damaged(held.damage.clone(), repair));
     }
     let home = Home::find(site, state, held)?;

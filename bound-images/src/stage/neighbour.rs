@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use binding::{Platform, RECORD_FILE, Record, RecordBinding};
 use oci_digest::Digest;
@@ -24,7 +25,13 @@ pub(super) struct Neighbour {
     pub(super) record: Option<Record>,
     /// Layers and images of it that are known to be damaged.
     pub(super) damaged: BTreeSet<String>,
+    /// The layers in its lists; `None` of what is being made, which has no lists yet.
+    listed: Option<Listed>,
 }
+
+/// Read when it is first asked for; empty when they cannot be read: then nobody knows what else happened to that store,
+/// and a deep check of it sees none of its layers.
+type Listed = OnceLock<BTreeSet<String>>;
 
 impl Neighbour {
     /// The store that a root has.
@@ -33,25 +40,37 @@ impl Neighbour {
             directory: held.directory.clone(),
             record: Some(held.record.clone()),
             damaged: held.damage.iter().map(|damage| damage.subject.clone()).collect(),
+            listed: Some(OnceLock::from(ids(&held.store))),
         }
     }
 
     /// The store at `directory`, which is not looked at any further before it is used.
     pub(super) fn at(directory: PathBuf, damaged: BTreeSet<String>) -> Self {
+        Self { listed: Some(Listed::new()), ..Self::unfinished(directory, damaged) }
+    }
+
+    /// The same, of one that is being made.
+    pub(super) fn unfinished(directory: PathBuf, damaged: BTreeSet<String>) -> Self {
         let record =
             read_optional(&directory.join(RECORD_FILE), binding::record::MAX_RECORD as u64);
         let record = record.ok().flatten().and_then(|text| Record::parse(&text).ok());
-        Self { directory, record, damaged }
+        Self { directory, record, damaged, listed: None }
     }
 
-    /// The size of a layer that can be taken over; none when it is not here, was never verified or
-    /// is damaged.
+    /// The size of a layer that can be taken over; none when it is not here, was never verified, is not in the store's
+    /// lists or is damaged.
     pub(super) fn layer(&self, id: &str, diff_id: Digest) -> Option<u64> {
         if self.damaged.contains(id) {
             return None;
         }
         let found = overlay_store::verified(&self.directory.join("overlay").join(id)).ok()??;
-        (found.id == id && found.diff_id == diff_id).then_some(found.size)
+        (found.id == id && found.diff_id == diff_id && self.lists(id)).then_some(found.size)
+    }
+
+    fn lists(&self, id: &str) -> bool {
+        let Some(listed) = &self.listed else { return true };
+        let read = || Store::open(&self.directory).map(|store| ids(&store)).unwrap_or_default();
+        listed.get_or_init(read).contains(id)
     }
 
     /// The image with this manifest, or this list and its instance for `platform`, as it was
@@ -95,4 +114,8 @@ impl Neighbour {
         check_bytes("item", &bytes, digest, None).ok()?;
         Some(bytes)
     }
+}
+
+fn ids(store: &Store) -> BTreeSet<String> {
+    store.layers.iter().map(|layer| layer.id.clone()).collect()
 }

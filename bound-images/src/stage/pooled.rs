@@ -102,7 +102,7 @@ impl Pooled {
 
     /// What was fetched for this root when it was not staged, with the manifests.
     pub(super) fn prefetched(&self) -> Option<Neighbour> {
-        Some(Neighbour::at(self.unfinished(&self.id)?, BTreeSet::new()))
+        Some(Neighbour::unfinished(self.unfinished(&self.id)?, BTreeSet::new()))
     }
 
     pub(super) fn unclaimed(&self) -> Option<Builder> {
@@ -168,8 +168,8 @@ impl Pooled {
             Neighbour::at(self.directory.join("stores").join(name.to_string()), bad)
         });
         let partials = self.partials.iter().filter(|id| **id != self.id);
-        let partials =
-            partials.filter_map(|id| Some(Neighbour::at(self.unfinished(id)?, BTreeSet::new())));
+        let partials = partials
+            .filter_map(|id| Some(Neighbour::unfinished(self.unfinished(id)?, BTreeSet::new())));
         stores.chain(partials).collect()
     }
 
