@@ -230,6 +230,45 @@ async fn parts_that_hang_keep_their_lanes() {
     drop(tokio::time::timeout(Duration::from_secs(8), all).await.unwrap().unwrap());
 }
 
+/// Whoever takes connections and says nothing, or never comes to an end, is left.
+#[test]
+fn an_answer_that_does_not_begin_is_not_waited_for() {
+    for (scheme, says) in [
+        ("https", &b""[..]),
+        ("http", b""),
+        ("http", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("http", b"X"),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                thread::spawn(move || {
+                    if says == b"X" {
+                        drop(io::Write::write_all(&mut stream, b"HTTP/1.1 206 X\r\n"));
+                    }
+                    // Until the client goes away.
+                    while io::Write::write_all(&mut stream, says).is_ok() {
+                        thread::sleep(Duration::from_millis(300));
+                    }
+                });
+            }
+        });
+        let blobs = format!("{scheme}://{host}/v2/a/blobs/");
+        let endpoint = Endpoint { blobs, insecure: scheme == "http" };
+        let client = Client::new(endpoint, None, Duration::from_secs(1));
+        let began = Instant::now();
+        let failed = client.part(Digest::of(b"a"), &(0..10), 100).err().unwrap();
+        assert!(failed.stalled, "{scheme} {says:?}: {}", failed.why);
+        assert!(
+            began.elapsed() < Duration::from_secs(12),
+            "{scheme} {says:?}: {:?}",
+            began.elapsed()
+        );
+    }
+}
+
 #[tokio::test]
 async fn lanes_are_shared_and_given_back() {
     let world = World::new();
