@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::host::{Machine, NEW, ONE};
@@ -119,7 +120,7 @@ fn a_stage_that_changes_nothing_or_no_host_is_not_written_down() {
 
 #[test]
 fn a_file_is_replaced_in_one_step_or_not_at_all() {
-    if !have(&["python3"]) {
+    if !have(&["python3", "unshare", "mount"]) {
         return;
     }
     let host = held_back();
@@ -145,6 +146,28 @@ fn a_file_is_replaced_in_one_step_or_not_at_all() {
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
     fs::remove_file(&deploy).unwrap();
     fs::rename(host.top().join("sysroot/ostree/away"), &deploy).unwrap();
+
+    // Neither a device nor a link to one, as /dev/stdout is, becomes a file.
+    let link = host.world.path("link");
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for place in [&link, Path::new("/dev/null")] {
+        let out = place.to_str().unwrap();
+        let ran = host.world.unshared(&format!(
+            "mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3
+             \"$P\" status --host '{}' --format prometheus --out {out}",
+            host.top().display()
+        ));
+        ran.expect(3, &["is not a file"]);
+    }
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    // A name alone is in the working directory.
+    let ran = host.world.unshared(&format!(
+        "cd '{}'; \"$P\" status --host '{}' --format prometheus --out here.prom",
+        directory.display(),
+        host.top().display()
+    ));
+    ran.expect(1, &[]);
+    assert!(directory.join("here.prom").is_file() && !ran.err.contains("cannot"), "{}", ran.all());
 
     let nowhere = host.world.path("none/x.prom");
     host.run(&[&METRICS[..], &["--out", nowhere.to_str().unwrap()]].concat()).expect(3, &["none"]);

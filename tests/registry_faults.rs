@@ -380,3 +380,44 @@ fn a_large_layer_that_was_cut_off_goes_on_where_it_was() {
         }
     }
 }
+
+/// Keeping the beginning of a large layer must not take the room that the layer itself needs: not while it comes, and not
+/// after an attempt that was cut off.
+#[test]
+fn a_large_layer_that_just_fits_has_its_room() {
+    if !have(&["python3", "skopeo", "unshare", "mount"]) {
+        return;
+    }
+    for (zeros, megabytes, is_left) in [(40_000_000, 64, false), (0, 32, true)] {
+        let world = World::new();
+        let registry = FakeRegistry::start();
+        fs::write(world.path("registries.conf"), registry.registries_conf()).unwrap();
+        let mut layer = noise("n", 16_000_000);
+        let more = serde_json::json!({"path": "zeros", "content": "0".repeat(zeros)});
+        layer.as_array_mut().unwrap().push(more);
+        let image = make(&world, "app", &[layer], &[]);
+        image.push(&registry, "ns/app", "1");
+        bind(&world, "app", &format!("{}/ns/app:1", registry.host()));
+        let blob = image.blob(&image.layers[0]);
+        let size = fs::metadata(&blob).unwrap().len();
+        assert!((9 << 20..16 << 20).contains(&size), "{size}");
+        let store = world.work().join("store");
+        let left = if is_left {
+            format!(
+                "umask 77; mkdir -p '{0}/overlay' '{0}/blobs'; umask 22
+                 head -c -1000 '{1}' > '{0}/blobs/{2}'; echo old > '{0}/blobs/old'",
+                store.display(),
+                blob.display(),
+                image.layers[0].strip_prefix("sha256:").unwrap()
+            )
+        } else {
+            String::new()
+        };
+        let ran = world.unshared(&format!(
+            "cp -a \"$ROOT\" \"$W/copy\"; mount -t tmpfs -o size={megabytes}M none \"$ROOT\"
+             cp -a \"$W/copy/.\" \"$ROOT\"; {left}
+             \"$P\" stage --dry-run --root \"$ROOT\"; exec \"$P\" stage --root \"$ROOT\"",
+        ));
+        ran.expect(0, &["Staged 1 image"]);
+    }
+}

@@ -36,6 +36,10 @@ pub enum Does {
     Garble,
     /// Sends half and then nothing, without hanging up.
     Hang,
+    /// Sends a byte every now and then.
+    Drip,
+    /// Says that the token is good no more.
+    Expire,
     /// Hangs up at once.
     HangUp,
     /// Sends all of it, whatever range was asked for.
@@ -248,9 +252,12 @@ fn serve(
                     return refused("Basic realm=\"test\"".to_owned());
                 }
                 let body = br#"{"token":"let-me-in","expires_in":300}"#;
+                if matches!(fault, Some(Does::Drip)) {
+                    return drip(&stream, body, stop);
+                }
                 return respond(&stream, 200, &[json], body.len(), body);
             }
-            if given != "Bearer let-me-in" {
+            if given != "Bearer let-me-in" || matches!(fault, Some(Does::Expire)) {
                 let realm = format!("http://{address}/token");
                 return refused(format!("Bearer realm=\"{realm}\",service=\"test\""));
             }
@@ -276,7 +283,9 @@ fn serve(
     };
     let half = bytes.len() / 2;
     match fault {
-        Some(Does::Whole | Does::Shift) => respond(&stream, status, &kind, bytes.len(), &bytes),
+        Some(Does::Whole | Does::Shift | Does::Expire) => {
+            respond(&stream, status, &kind, bytes.len(), &bytes)
+        }
         Some(Does::Elsewhere(host)) => {
             let location = ("Location", format!("{host}{}", asked.path));
             respond(&stream, 307, &[location], 0, b"")
@@ -305,11 +314,21 @@ fn serve(
             }
             Ok(())
         }
+        Some(Does::Drip) => drip(&stream, &bytes, stop),
         Some(Does::HangUp) => stream.shutdown(Shutdown::Both),
         None if stored.is_none() => respond_status(&stream, 404),
         None if asked.method == "HEAD" => respond(&stream, 200, &kind, bytes.len(), &[]),
         None => respond(&stream, status, &kind, bytes.len(), &bytes),
     }
+}
+
+fn drip(mut stream: &TcpStream, body: &[u8], stop: &AtomicBool) -> std::io::Result<()> {
+    respond(stream, 200, &[], body.len(), &[])?;
+    for byte in body.iter().take_while(|_| !stop.load(Ordering::SeqCst)) {
+        stream.write_all(&[*byte])?;
+        thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
 }
 
 /// First and last byte of `bytes=FIRST-LAST`.

@@ -117,7 +117,9 @@ fn begin(what: &'static str, meter: &Meter, all: u64, of: Option<usize>) {
 
 /// Takes the bars away: what was to be shown is done, or will not be.
 pub(crate) fn settled() {
-    clear(screen().bars.take());
+    // The screen is let go first: what clearing has to say looks for bars as well.
+    let bars = screen().bars.take();
+    clear(bars);
 }
 
 /// Writes something while there may be bars.

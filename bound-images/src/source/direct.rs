@@ -40,13 +40,16 @@ impl Entry {
         if self.prefix.is_empty() { &self.location } else { &self.prefix }
     }
 
-    /// Whether it may be about images of `registry`: the same host, or a wildcard that has it.
+    /// Whether it may be about images of `registry`: the same host, or a wildcard that has it. An entry without a port
+    /// is about all ports to skopeo.
     fn is_about(&self, registry: &str) -> bool {
         let host = self.key().split('/').next().unwrap_or_default();
-        match host.strip_prefix('*') {
-            Some(domain) => registry.ends_with(domain),
-            None => host == registry,
-        }
+        let at = match host.strip_prefix('*') {
+            Some(domain) => registry.find(domain).map(|at| at + domain.len()),
+            None => registry.starts_with(host).then_some(host.len()),
+        };
+        let rest = at.and_then(|at| registry.get(at..));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     }
 
     /// Whether images are where their names say.
@@ -129,6 +132,26 @@ mod tests {
             ask("docker.io/nginx", "").as_deref(),
             Some("https://registry-1.docker.io/v2/library/nginx/blobs/")
         );
+    }
+
+    #[test]
+    fn entries_without_a_port_are_about_all_ports() {
+        for (reference, key, is_about) in [
+            ("r.example.com:5000/a", "r.example.com", true),
+            ("r.example.com:5000/a", "r.example.com/a", true),
+            ("r.example.com:5000/a", "*.example.com", true),
+            ("r.example.com:5000/a", "r.example.com:5000", true),
+            ("r.example.com:5000/a", "r.example.com:500", false),
+            ("r.example.com/a", "r.example.com:5000", false),
+            ("r.example.com/a", "r.example", false),
+            ("r.example.community/a", "*.example.com", false),
+            ("example.com/a", "*.example.com", false),
+            ("[::1]:5000/a", "[::1]", true),
+            ("[::1]:5000/a", "[::1]:5000", true),
+        ] {
+            let conf = format!("[[registry]]\nprefix = '{key}'\nlocation = 'mirror.lan'\n");
+            assert_eq!(ask(reference, &conf).is_none(), is_about, "{reference} {key}");
+        }
     }
 
     #[test]

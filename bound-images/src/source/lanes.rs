@@ -72,6 +72,10 @@ impl Lanes {
         }
         let conf = self.conf.get_or_init(|| texts(named, environment)).as_deref()?;
         let endpoint = endpoint(&request.reference, &request.pull, conf)?;
+        // skopeo tries TLS without certificates first: a password must not go in plain text where it would not.
+        if endpoint.insecure && login.is_some() {
+            return None;
+        }
         Some(Client::new(endpoint, login, self.stall))
     }
 
@@ -90,7 +94,7 @@ impl Lanes {
     /// blob may still come whole, and so do all others of this registry.
     ///
     /// # Errors
-    /// [`Kind::Corrupt`] when the parts do not make the blob, [`Kind::Cancelled`], [`Kind::Io`].
+    /// [`Kind::Corrupt`] when the parts do not make the blob, [`Kind::Cancelled`].
     pub(crate) async fn deliver(
         &self,
         client: &Arc<Client>,
@@ -111,7 +115,7 @@ impl Lanes {
             };
             let further = delivery.resume() - before;
             match refusal.kind {
-                Kind::Cancelled | Kind::Io => return Err(refusal),
+                Kind::Cancelled => return Err(refusal),
                 Kind::Network | Kind::Stalled if further >= PROGRESS => {
                     log::info!("{registry}: {}; going on from there", refusal.why);
                     continue;

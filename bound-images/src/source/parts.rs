@@ -97,7 +97,6 @@ pub(crate) async fn again(begun: Begun, delivery: &mut Delivery) -> Result<(), R
 struct Part {
     pieces: mpsc::Receiver<Result<Vec<u8>, Failed>>,
     end: u64,
-    _lane: OwnedSemaphorePermit,
 }
 
 impl Part {
@@ -111,6 +110,9 @@ impl Part {
         let (sender, pieces) = mpsc::channel(WAITING);
         let (client, end) = (Arc::clone(client), bytes.end);
         let fetch = move || {
+            // Until the thread ends, and not only until nobody wants the part any more: a registry that breaks off one part
+            // and lets the others hang would get ever more threads.
+            let _lane = lane;
             if let Err(failed) = fetch(&client, digest, &bytes, size, &sender) {
                 // Without a receiver nobody wants to know.
                 drop(sender.blocking_send(Err(failed)));
@@ -120,7 +122,7 @@ impl Part {
             .name("blob-part".to_owned())
             .spawn(fetch)
             .map_err(|error| Refusal::new(Kind::Io, format!("starting a thread: {error}")))?;
-        Ok(Self { pieces, end, _lane: lane })
+        Ok(Self { pieces, end })
     }
 }
 

@@ -15,7 +15,7 @@ use super::kept::{self, Kept};
 use super::resolve::Answers;
 use super::{Action, Event, LayerPlan, Meter, Observer, Plan, StageError, copy};
 use crate::settings::StageSettings;
-use crate::source::{ImageBytes, Kind, LayerBlob, Request, Sink, Source, SourceError};
+use crate::source::{Begun, ImageBytes, Kind, LayerBlob, Request, Sink, Source, SourceError};
 
 /// Pieces of a blob that may wait for the unpacker: what bounds the memory of a transfer.
 const PIECES: usize = 4;
@@ -118,13 +118,24 @@ impl Job {
             }
         }
         let Some(blob) = self.image.layers.get(layer.index) else { return Ok(Action::Fetch) };
+        let mut may_keep = true;
         loop {
-            let fetched = self.fetch(layer.index, blob).await;
-            if fetched.as_ref().err().is_none_or(Failure::is_damage) {
+            let opened = if may_keep {
+                Kept::open(self.builder.directory(), blob, &self.budget)
+            } else {
+                None
+            };
+            let is_kept = opened.is_some();
+            let fetched = self.fetch(layer.index, blob, opened).await;
+            let failure = fetched.as_ref().err();
+            let lacks_room = is_kept && failure.is_some_and(Failure::is_full);
+            if lacks_room || failure.is_none_or(Failure::is_damage) {
                 kept::forget(self.builder.directory(), blob);
             }
             match fetched {
                 Ok(()) => return Ok(Action::Fetch),
+                // The layer itself may have the room.
+                Err(_) if lacks_room => may_keep = false,
                 Err(failure)
                     if failure.is_of_source()
                         && self.source.pass_over(blob, failure.is_damage()) => {}
@@ -133,10 +144,14 @@ impl Job {
         }
     }
 
-    async fn fetch(&self, index: usize, blob: &LayerBlob) -> Result<(), Failure> {
+    async fn fetch(
+        &self,
+        index: usize,
+        blob: &LayerBlob,
+        opened: Option<(Kept, Begun)>,
+    ) -> Result<(), Failure> {
         let expected = Expected { blob: blob.digest, size: blob.size, diff_id: blob.diff_id };
         let (sender, receiver) = mpsc::channel(PIECES);
-        let opened = Kept::open(self.builder.directory(), blob, &self.budget);
         let (kept, begun) = opened.unzip();
         let sink = Sink::counted(sender, self.received.clone()).going_on(begun);
         let (ids, builder) = (self.ids.clone(), self.builder.clone());
@@ -165,6 +180,15 @@ impl Failure {
             Self::Store(error) => error.is_source_fault(),
             Self::Broken(_) => false,
         }
+    }
+
+    /// Whether the disk has no room for it.
+    fn is_full(&self) -> bool {
+        let kind = match self {
+            Self::Store(error) => error.io_kind(),
+            Self::Source(_) | Self::Broken(_) => None,
+        };
+        kind == Some(io::ErrorKind::StorageFull)
     }
 
     /// Whether the bytes were wrong, and not what was done with them.

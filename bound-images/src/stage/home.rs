@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use binding::{Record, Root};
+use oci_digest::Digest;
 use overlay_store::{Budget, Builder};
 use rustix::fs::StatVfsMountFlags;
 
+use super::kept;
 use super::neighbour::Neighbour;
 use super::place::Place;
 use super::pooled::Pooled;
@@ -113,9 +115,26 @@ impl Home {
             .with_context(|| format!("cannot look at {}", ground.display()))?)
     }
 
-    pub(super) fn require_space(&self, plan: &Plan) -> Result<(), StageError> {
+    /// Removes beginnings of blobs that nothing needs any more, and all of them where the layers would have no room
+    /// beside them.
+    pub(super) fn make_space(&self, plan: &Plan, builder: &Builder) -> Result<(), StageError> {
+        let blobs: Vec<Digest> = plan.layers.iter().map(|layer| layer.blob).collect();
+        kept::keep_only(builder.directory(), &blobs);
+        if self.require_space(plan, None).is_err() {
+            kept::keep_only(builder.directory(), &[]);
+        }
+        self.require_space(plan, None)
+    }
+
+    /// Refuses what surely does not fit; beginnings of blobs in `builder` count as free.
+    pub(super) fn require_space(
+        &self,
+        plan: &Plan,
+        builder: Option<&Builder>,
+    ) -> Result<(), StageError> {
         let needed = plan.bytes_to_fetch().saturating_mul(GROWTH);
-        let available = self.budget()?.bytes();
+        let kept = builder.map_or(0, |builder| kept::bytes(builder.directory()));
+        let available = self.budget()?.bytes().saturating_add(kept);
         if needed <= available {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 //!
 //! It lies in the directory of the store in the making, `blobs/DIGEST`, which knows nothing of it and removes it at the end.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use oci_digest::Digest;
 use overlay_store::{Budget, Held};
 use rustix::fs::OFlags;
 
@@ -40,7 +42,11 @@ pub(super) struct Kept {
 impl Kept {
     /// Opens what an earlier attempt left of the blob in the directory `work`, or begins. `None`: not for this one, or not here.
     pub(super) fn open(work: &Path, blob: &LayerBlob, budget: &Budget) -> Option<(Self, Begun)> {
-        if blob.size < LEAST || budget.bytes() / ROOM < blob.size {
+        if blob.size < LEAST {
+            return None;
+        }
+        if budget.bytes() / ROOM < blob.size {
+            forget(work, blob);
             return None;
         }
         match Self::try_open(work, blob, budget.hold(blob.size)?) {
@@ -62,17 +68,23 @@ impl Kept {
         let only = (OFlags::NOFOLLOW | OFlags::DIRECTORY).bits().cast_signed();
         let directory = OpenOptions::new().read(true).custom_flags(only).open(&directory)?;
         let path = path_of(work, blob);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).mode(0o600).custom_flags(no_link);
-        let mut file = options.open(&path)?;
-        let found = file.metadata()?;
-        // The directory may have come with a root that we do not trust: nothing else is written through it.
-        if !found.is_file() || found.nlink() != 1 {
-            fs::remove_file(&path)?;
-            file = options.create_new(true).open(&path)?;
-        } else if found.len() > blob.size {
-            file.set_len(0)?;
+        // The directory may have come with a root that we do not trust: nothing else is written through it, and no device
+        // is even opened, since some do things then.
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_file() && found.nlink() == 1 && found.len() <= blob.size => {}
+            Ok(_) => fs::remove_file(&path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(no_link);
+        let mut file = options.open(&path)?;
         let there = file.seek(SeekFrom::End(0))?;
         let goes_on = Arc::new(AtomicBool::new(false));
         let reader = OpenOptions::new().read(true).custom_flags(no_link).open(&path)?;
@@ -117,6 +129,82 @@ pub(super) fn forget(work: &Path, blob: &LayerBlob) {
     drop(fs::remove_file(path_of(work, blob)));
 }
 
+/// Removes what was kept of all blobs but these.
+pub(super) fn keep_only(work: &Path, blobs: &[Digest]) {
+    for (path, name, _) in files(work) {
+        if !blobs.iter().any(|blob| name == *blob.hex()) {
+            // As above.
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+/// Bytes of all that is kept, on the disk.
+pub(super) fn bytes(work: &Path) -> u64 {
+    files(work).iter().map(|(.., bytes)| bytes).sum()
+}
+
+/// Path, name and bytes on the disk of all that is kept. What cannot be read is not there.
+fn files(work: &Path) -> Vec<(PathBuf, OsString, u64)> {
+    let directory = work.join("blobs");
+    if !fs::symlink_metadata(&directory).is_ok_and(|found| found.is_dir()) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+    let looked = entries.map(|entry| {
+        let blocks = entry.metadata().map_or(0, |found| found.blocks());
+        (entry.path(), entry.file_name(), blocks.saturating_mul(512))
+    });
+    looked.collect()
+}
+
 fn path_of(work: &Path, blob: &LayerBlob) -> PathBuf {
     work.join("blobs").join(blob.digest.hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::blob::Compression;
+
+    fn blob(name: &str, size: u64) -> LayerBlob {
+        let digest = Digest::of(name.as_bytes());
+        let (media_type, compression) = (String::new(), Compression::Gzip);
+        LayerBlob { digest, size, media_type, diff_id: digest, compression }
+    }
+
+    fn names(work: &Path) -> Vec<OsString> {
+        files(work).into_iter().map(|(_, name, _)| name).collect()
+    }
+
+    #[test]
+    fn only_a_file_is_ever_opened() {
+        let work = tempfile::tempdir().unwrap();
+        let (budget, blob) = (Budget::new(1 << 30, 1000), blob("a", LEAST));
+        let path = path_of(work.path(), &blob);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let (_kept, begun) = Kept::open(work.path(), &blob, &budget).unwrap();
+        assert!(begun.length == 0 && begun.file.metadata().unwrap().is_file());
+    }
+
+    #[test]
+    fn what_has_no_room_or_no_use_goes() {
+        let work = tempfile::tempdir().unwrap();
+        let (one, other) = (blob("one", LEAST), blob("other", LEAST));
+        let large = Budget::new(1 << 30, 1000);
+        for blob in [&one, &other] {
+            let (mut kept, begun) = Kept::open(work.path(), blob, &large).unwrap();
+            begun.goes_on.store(true, Ordering::Relaxed);
+            kept.add(&[7; 10_000]).unwrap();
+        }
+        assert!(bytes(work.path()) >= 20_000 && names(work.path()).len() == 2);
+        keep_only(work.path(), &[one.digest]);
+        assert_eq!(names(work.path()), [&*one.digest.hex()]);
+        let (_, begun) = Kept::open(work.path(), &one, &large).unwrap();
+        assert_eq!(begun.length, 10_000);
+        let small = Budget::new(LEAST * ROOM - 1, 1000);
+        assert!(Kept::open(work.path(), &one, &small).is_none());
+        assert!(names(work.path()).is_empty());
+    }
 }

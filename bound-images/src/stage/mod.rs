@@ -288,7 +288,7 @@ impl Stage<'_> {
         let builder = self.home.unclaimed();
         let mut plan = self.plan(&answers, builder.as_ref(), false)?;
         copy::plan(self.settings, &mut plan).await?;
-        self.home.require_space(&plan)?;
+        self.home.require_space(&plan, builder.as_ref())?;
         Ok(Outcome::Planned(plan))
     }
 
@@ -301,7 +301,7 @@ impl Stage<'_> {
     ) -> Result<(Answers, Plan), StageError> {
         copy::plan(self.settings, &mut plan).await?;
         (self.observer)(Event::Planned(&plan));
-        self.home.require_space(&plan)?;
+        self.home.make_space(&plan, &work.builder)?;
         self.link_layers(&mut plan, &work.builder)?;
         let (budget, source) = (self.home.budget()?, Arc::clone(&self.source));
         let fetched = fetch::layers(

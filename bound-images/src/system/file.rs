@@ -65,7 +65,10 @@ pub fn write_bytes(
     mode: u32,
     owner: Option<(u32, u32)>,
 ) -> anyhow::Result<()> {
-    let directory = path.parent().unwrap_or(path);
+    let directory = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        parent => parent.unwrap_or(path),
+    };
     let save = || {
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
         file.write_all(bytes)?;

@@ -1,16 +1,39 @@
 //! Where log messages go: to the journal when systemd started us, else to standard error.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use systemd_journal_logger::JournalLog;
 
 use crate::render;
+
+/// What libraries think while they shake hands helps nobody here.
+fn is_heard(metadata: &Metadata<'_>) -> bool {
+    let is_chatter = ["rustls", "ureq"].iter().any(|name| metadata.target().starts_with(name));
+    !is_chatter || metadata.level() <= Level::Warn
+}
+
+struct Journal(JournalLog);
+
+impl Log for Journal {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_heard(metadata) && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
 
 struct Stderr;
 
 impl Log for Stderr {
-    /// What libraries think while they shake hands helps nobody here.
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let is_chatter = ["rustls", "ureq"].iter().any(|name| metadata.target().starts_with(name));
-        !is_chatter || metadata.level() <= Level::Warn
+        is_heard(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -38,9 +61,7 @@ pub fn install(verbose: u8) {
     });
     // Only standard error is left when the journal cannot be had, or a logger is there already.
     let journal = systemd_journal_logger::connected_to_journal()
-        && systemd_journal_logger::JournalLog::new()
-            .and_then(|log| log.install().map_err(std::io::Error::other))
-            .is_ok();
+        && JournalLog::new().is_ok_and(|log| log::set_boxed_logger(Box::new(Journal(log))).is_ok());
     if !journal && let Err(error) = log::set_logger(&Stderr) {
         render::note(&format!("warning: no logger: {error}"));
     }

@@ -18,14 +18,15 @@ use serde::Deserialize;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::{HeaderMap, Response, header};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, ResponseExt as _};
 
 use crate::source::direct::Endpoint;
 
 /// Longest answer of what gives tokens, in bytes.
 const MAX_TOKEN: u64 = 1 << 20;
-/// Longest part of the way to an answer: DNS and connecting.
-const CONNECT: Duration = Duration::from_secs(30);
+/// Longest part of the way to an answer: DNS and connecting. Where direct connections are dropped, so long does it take
+/// until skopeo is asked, once for each registry.
+const CONNECT: Duration = Duration::from_secs(10);
 /// Blobs of many registries are elsewhere, a redirect or two away.
 const REDIRECTS: u32 = 5;
 
@@ -42,7 +43,13 @@ fn failed(why: impl Into<String>) -> Failed {
 }
 
 fn lost(error: ureq::Error) -> Failed {
-    Failed { why: error.to_string(), stalled: matches!(error, ureq::Error::Timeout(_)) }
+    let why = match &error {
+        // These quote an address, and many addresses of blobs carry a permission.
+        ureq::Error::RequireHttpsOnly(_) => "it leads to an address without HTTPS".to_owned(),
+        ureq::Error::BadUri(_) => "it leads to an address that is none".to_owned(),
+        error => error.to_string(),
+    };
+    Failed { why, stalled: matches!(error, ureq::Error::Timeout(_)) }
 }
 
 impl From<io::Error> for Failed {
@@ -58,6 +65,8 @@ pub(crate) struct Client {
     endpoint: Endpoint,
     /// `user:password`.
     login: Option<Secret>,
+    /// The longest time for a token, all of it.
+    patience: Duration,
     /// The value of `Authorization` that the registry took last.
     authorization: Mutex<Option<Secret>>,
 }
@@ -87,7 +96,7 @@ impl Client {
             .timeout_per_read(Some(stall))
             .build()
             .new_agent();
-        Self { agent, endpoint, login, authorization: Mutex::default() }
+        Self { agent, endpoint, login, patience: stall, authorization: Mutex::default() }
     }
 
     /// A reader of these bytes of a blob of `size` bytes, and of no others.
@@ -103,6 +112,10 @@ impl Client {
         let mut used = self.authorization();
         let mut response = self.ask(digest, bytes, used.as_ref())?;
         if response.status() == 401 {
+            // Whoever a redirect leads to could name a place of its own to send the password to.
+            if !response.get_uri().to_string().starts_with(&self.endpoint.blobs) {
+                return Err(failed("it leads to an address that wants to know who asks"));
+            }
             used = Some(self.authorize(response.headers(), used.as_ref())?);
             response = self.ask(digest, bytes, used.as_ref())?;
         }
@@ -167,7 +180,9 @@ impl Client {
         let get =
             |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value);
         let realm = get("realm").ok_or_else(|| failed("its challenge names no realm"))?;
-        let mut request = self.agent.get(realm.as_str());
+        // All wait for it: it must not come byte by byte.
+        let limits = self.agent.get(realm.as_str()).config();
+        let mut request = limits.timeout_global(Some(self.patience)).build();
         for name in ["service", "scope"] {
             if let Some(value) = get(name) {
                 request = request.query(name, value);

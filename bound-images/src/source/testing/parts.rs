@@ -175,6 +175,100 @@ async fn who_asks_is_told_to_the_registry_and_to_nobody_else() {
     }
 }
 
+/// A place that a registry leads to may be anybody's: what it asks for is not answered.
+#[tokio::test]
+async fn who_asks_is_not_told_where_a_redirect_says() {
+    let mut world = World::new();
+    world.login = Some(Secret::new("user:sesame-open"));
+    let elsewhere = FakeRegistry::start();
+    elsewhere.blob("ns/app", &world.digest.to_string(), &world.blob);
+    elsewhere.login(Login::Bearer(PAIR.into()));
+    let address = format!("http://{}", elsewhere.host());
+    world.server.fault("bytes=", Does::Elsewhere(address), usize::MAX);
+    let (bytes, result) = world.deliver().await;
+    assert!(!result.unwrap() && bytes.is_empty());
+    let log = elsewhere.log();
+    assert!(log.iter().all(|line| !line.contains("/token")), "{log:?}");
+}
+
+#[tokio::test]
+async fn a_token_that_comes_byte_by_byte_is_not_waited_for() {
+    let mut world = World::new();
+    world.login = Some(Secret::new("user:sesame-open"));
+    world.server.login(Login::Bearer(PAIR.into()));
+    world.server.fault("/token", Does::Drip, usize::MAX);
+    let began = Instant::now();
+    let (_, result) = world.deliver().await;
+    assert!(!result.unwrap());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_token_that_expires_on_the_way_is_renewed() {
+    let mut world = World::new();
+    world.login = Some(Secret::new("user:sesame-open"));
+    world.server.login(Login::Bearer(PAIR.into()));
+    world.server.fault(&format!("bytes={}-", 4 * PART), Does::Expire, 1);
+    let (bytes, result) = world.deliver().await;
+    assert!(result.unwrap() && bytes == world.blob);
+    let tokens = world.server.log().iter().filter(|line| line.contains("/token")).count();
+    assert_eq!(tokens, 2, "{:?}", world.server.log());
+}
+
+#[tokio::test]
+async fn parts_that_hang_keep_their_lanes() {
+    let world = World::new();
+    world.server.fault("bytes=0-", Does::Status(500), usize::MAX);
+    world.server.fault("bytes=", Does::Hang, usize::MAX);
+    let (sender, _receiver) = mpsc::channel(4);
+    let mut delivery = Delivery::new(world.digest, world.blob.len() as u64, sender);
+    let lanes = Arc::new(Semaphore::new(ALL));
+    assert!(deliver(&world.client(), &mut delivery, &lanes, 4).await.is_err());
+    // Nobody waits for the others any more, but their threads do.
+    assert!(lanes.available_permits() <= ALL - 3, "{}", lanes.available_permits());
+    let all = lanes.acquire_many(ALL as u32);
+    drop(tokio::time::timeout(Duration::from_secs(8), all).await.unwrap().unwrap());
+}
+
+/// Whoever takes connections and says nothing, or never comes to an end, is left.
+#[test]
+fn an_answer_that_does_not_begin_is_not_waited_for() {
+    for (scheme, says) in [
+        ("https", &b""[..]),
+        ("http", b""),
+        ("http", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("http", b"X"),
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                thread::spawn(move || {
+                    if says == b"X" {
+                        drop(io::Write::write_all(&mut stream, b"HTTP/1.1 206 X\r\n"));
+                    }
+                    // Until the client goes away.
+                    while io::Write::write_all(&mut stream, says).is_ok() {
+                        thread::sleep(Duration::from_millis(300));
+                    }
+                });
+            }
+        });
+        let blobs = format!("{scheme}://{host}/v2/a/blobs/");
+        let endpoint = Endpoint { blobs, insecure: scheme == "http" };
+        let client = Client::new(endpoint, None, Duration::from_secs(1));
+        let began = Instant::now();
+        let failed = client.part(Digest::of(b"a"), &(0..10), 100).err().unwrap();
+        assert!(failed.stalled, "{scheme} {says:?}: {}", failed.why);
+        assert!(
+            began.elapsed() < Duration::from_secs(12),
+            "{scheme} {says:?}: {:?}",
+            began.elapsed()
+        );
+    }
+}
+
 #[tokio::test]
 async fn lanes_are_shared_and_given_back() {
     let world = World::new();
