@@ -4,7 +4,7 @@
 //! proxy is opened by the digest of the one image, so that the signature policy judges that very
 //! image, and config and layers come through it as blobs. An opened proxy is kept for the next
 //! layer of the same image: opening one costs a manifest request, which registries count. Large layers then come in
-//! parts, over several connections ([`super::lanes`]), where skopeo is not needed to find them.
+//! parts, over several connections (`super::lanes`), where skopeo is not needed to find them.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
