@@ -258,5 +258,8 @@ fn configured_bundles_that_are_absent_broken_or_incomplete() {
     host.deploy("c", &[("new", NEW)]);
     host.stage_root("c");
     let typed = host.run(&["stage", "--refresh", "--bundle", stick.to_str().unwrap()]);
-    typed.expect(1, &["nothing in its index has the name"]);
+    typed.expect(
+        1,
+        &["nothing in its index has the name", "write the bundle again with `bound-images bundle`"],
+    );
 }

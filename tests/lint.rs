@@ -269,7 +269,7 @@ fn formats_and_exit_codes() {
             .unwrap(),
     );
     inside.expect(0, &[&format!("::warning file={quadlet},line=2")]);
-    world.run("list", &["--format", "sarif"]).expect(2, &["only lint"]);
+    world.run("list", &["--format", "sarif"]).expect(2, &["possible values: table, json, refs"]);
     world.bind("bad.container", "[Container]\nImage=nginx\n");
     run(&[]).expect(1, &["error[short-name]", "1 error, 1 warning"]);
     let good = root(vec![container("")]);

@@ -240,6 +240,42 @@ fn shells_take_the_completions() {
     assert_eq!(offers("bound-images st").trim(), "stage status storage-conf");
     assert_eq!(offers("bound-images stage --foreign").trim(), "--foreign-store");
     assert_eq!(offers("bound-images storage-conf e").trim(), "enable");
+    for (words, wanted) in [
+        ("list --format ''", "table json refs"),
+        ("status --format ''", "table json prometheus"),
+        ("lint --format ''", "table json sarif github"),
+        ("stage --format ''", "table json"),
+        ("stage --root ''", "booted staged pending rollback"),
+        ("verify --h", "--health --help"),
+    ] {
+        assert_eq!(offers(&format!("bound-images {words}")).trim(), wanted, "{words}");
+    }
+    for (shell, directories) in
+        [("bash", "plusdirs"), ("zsh", ":ROOT:_files -/"), ("fish", "__fish_complete_directories")]
+    {
+        let text = fs::read_to_string(directory.path().join(shell)).unwrap();
+        assert!(text.contains(directories), "{shell}");
+        assert!(!text.contains("--host") && !text.contains("-l host"), "{shell}");
+    }
+}
+
+#[test]
+fn pages_and_scripts_have_one_form() {
+    for words in [["man", "--format", "json"], ["--format", "json", "man"]] {
+        run(PROGRAM, &words).expect(2, &["--format"]);
+    }
+    run(PROGRAM, &["completions", "bash", "--format", "json"]).expect(2, &["--format"]);
+    // Before the command as after it.
+    run(PROGRAM, &["--format", "sarif", "list"]).expect(2, &["list does not write"]);
+}
+
+#[test]
+fn a_synopsis_has_the_values_of_options() {
+    let pages = Pages::new();
+    let text = fs::read_to_string(pages.directory.path().join("made/bound-images-list.1")).unwrap();
+    let synopsis = text.split_once(".SH SYNOPSIS\n").unwrap().1.lines().next().unwrap();
+    let plain = synopsis.replace("\\fB", "").replace("\\fI", "").replace("\\fR", "");
+    assert!(plain.replace('\\', "").contains("[--root ROOT]"), "{plain}");
 }
 
 #[test]

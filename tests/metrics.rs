@@ -172,7 +172,8 @@ fn a_file_is_replaced_in_one_step_or_not_at_all() {
     let nowhere = host.world.path("none/x.prom");
     host.run(&[&METRICS[..], &["--out", nowhere.to_str().unwrap()]].concat()).expect(3, &["none"]);
     host.run(&["status", "--out", file.to_str().unwrap()]).expect(2, &["--format prometheus"]);
-    host.run(&["list", "--format", "prometheus"]).expect(2, &["only status"]);
+    host.run(&["list", "--format", "prometheus"])
+        .expect(2, &["possible values: table, json, refs"]);
 }
 
 #[test]

@@ -128,6 +128,8 @@ fn what_cannot_be_pinned_is_told_with_the_place() {
 
     world.run("pin", &["digest.container"]).expect(0, &["no-tag", "Nothing to do."]);
     world.run("pin", &["none.container"]).expect(2, &["there is no none.container"]);
+    let typed = world.run("pin", &["digest"]);
+    typed.expect(2, &["there is no digest in", "is it digest.container?"]);
     world.run("pin", &["../x"]).expect(2, &["there is no ../x"]);
     // A link that is no binding hides no other, but is no success either.
     world.bind("bad.container", "[Container]\nImage=nginx\n");
@@ -136,6 +138,15 @@ fn what_cannot_be_pinned_is_told_with_the_place() {
     fs::remove_file(world.root().join("usr/lib/bootc/bound-images.d/bad.container")).unwrap();
     world.bind("gone.container", format!("[Container]\nImage={host}/t/gone:1\n"));
     world.run("pin", &["--check", "gone.container"]).expect(1, &["unknown", "cannot fetch"]);
+    let ran = world.run("pin", &["gone.container", "digest.container"]);
+    ran.expect(1, &["The tag of 1 binding is not there."]);
+    assert!(!ran.all().contains("Nothing to do"), "{}", ran.all());
+    // A registry without TLS that nobody allowed.
+    fs::write(world.path("registries.conf"), "").unwrap();
+    let ran = world.run("pin", &["--check", "gone.container"]);
+    ran.expect(3, &["Could not ask for the tag of 1 binding.", "`insecure = true`"]);
+    assert!(!ran.all().contains("certs.d"), "{}", ran.all());
+    fs::write(world.path("registries.conf"), registry.registries_conf()).unwrap();
     drop(registry);
     world.write("etc/bound-images/config.d/1.toml", "retries = 0\n");
     let top = world.root();

@@ -82,7 +82,7 @@ fn one_line_an_image_as_skopeo_takes_it() {
     let wrong = world.run("list", &["--format", "refs"]);
     wrong.expect(1, &["short.container", "short name"]);
     assert_eq!(wrong.out.lines().count(), 2);
-    world.run("verify", &["--format", "refs"]).expect(2, &["only list writes"]);
+    world.run("verify", &["--format", "refs"]).expect(2, &["possible values: table, json]"]);
     let empty = world.path("empty");
     fs::create_dir_all(empty.join("usr")).unwrap();
     let mut command = world.command_of(PROGRAM);

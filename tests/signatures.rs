@@ -133,6 +133,18 @@ fn an_old_skopeo_is_not_trusted_to_keep_a_policy() {
     let ran =
         world.unshared(&format!("test -e /etc/containers/policy.json; {}", policy("policy.json")));
     ran.expect(1, &["asks for signatures", "does not enforce it", "1.13"]);
+    // `verify` says it of a root whose policy asks for something, and of no other.
+    let verify = || {
+        let mut command = world.command_of(PROGRAM);
+        command.args(["verify", "--root"]).arg(world.path("root-signed"));
+        Ran::of(command.output().unwrap())
+    };
+    let silent = verify();
+    assert!(!silent.all().contains("enforce"), "{}", silent.all());
+    let root_policy = world.path("root-signed/etc/containers/policy.json");
+    fs::create_dir_all(root_policy.parent().unwrap()).unwrap();
+    fs::copy(world.path("policy.json"), &root_policy).unwrap();
+    verify().expect(1, &["warning: policy.json demands", "does not enforce it", "1.13"]);
     let fetched = setting.registry.log().iter().any(|request| request.contains("/blobs/"));
     assert!(!fetched && !world.path("root-signed/usr/lib/containers/storage").exists());
     let open = r#"{"default": [{"type": "insecureAcceptAnything"}]}"#;

@@ -10,19 +10,19 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
+    #[command(flatten)]
+    pub(crate) tests: ForTests,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-const LIST_FORMATS: &str = "Formats of list only:
-  --format refs  one reference a line, for programs that mirror images";
-
-const LINT_FORMATS: &str = "Formats of lint only:
-  --format sarif   SARIF 2.1.0, for code scanning
-  --format github  annotations of GitHub Actions";
-
-const STATUS_FORMATS: &str = "Format of status only:
-  --format prometheus  metrics, for node_exporter's textfile collector";
+/// What no person types: neither help nor completions nor man pages have it.
+#[derive(Args, Debug)]
+pub(crate) struct ForTests {
+    /// The top of the running system; for tests
+    #[arg(long, global = true, hide = true, default_value = "/", value_name = "DIR")]
+    pub(crate) host: PathBuf,
+}
 
 #[derive(Args, Debug)]
 pub(crate) struct Global {
@@ -35,9 +35,6 @@ pub(crate) struct Global {
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
     pub(crate) color: Color,
-    /// The top of the running system; for tests
-    #[arg(long, global = true, hide = true, default_value = "/", value_name = "DIR")]
-    pub(crate) host: PathBuf,
 }
 
 /// What can be typed after `--format`.
@@ -47,16 +44,16 @@ pub(crate) enum Output {
     Table,
     /// For programs: documented, with a `schema` number
     Json,
-    /// SARIF 2.1.0, for code scanning; only `lint`, whose help has it
+    /// SARIF 2.1.0, for code scanning
     #[value(hide = true)]
     Sarif,
-    /// Annotations of GitHub Actions; only `lint`, whose help has it
+    /// Annotations of GitHub Actions
     #[value(hide = true)]
     Github,
-    /// One reference a line; only `list`, whose help has it
+    /// One reference a line, for programs that mirror images
     #[value(hide = true)]
     Refs,
-    /// Metrics for Prometheus; only `status`, whose help has it
+    /// Metrics, for node_exporter's textfile collector
     #[value(hide = true)]
     Prometheus,
 }
@@ -72,13 +69,15 @@ impl Output {
         }
     }
 
-    /// The only command that writes it, if there is one.
-    pub(crate) fn only_of(self) -> Option<&'static str> {
-        match self {
-            Self::Table | Self::Json => None,
-            Self::Sarif | Self::Github => Some("lint"),
-            Self::Prometheus => Some("status"),
-            Self::Refs => Some("list"),
+    /// Those that a command writes.
+    pub(crate) fn of(command: &str) -> &'static [Self] {
+        match command {
+            "list" => &[Self::Table, Self::Json, Self::Refs],
+            "status" => &[Self::Table, Self::Json, Self::Prometheus],
+            "lint" => &[Self::Table, Self::Json, Self::Sarif, Self::Github],
+            // They write pages and scripts.
+            "man" | "completions" => &[Self::Table],
+            _ => &[Self::Table, Self::Json],
         }
     }
 }
@@ -106,14 +105,12 @@ pub enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the bindings of a root, and whether their images are there
-    #[command(after_help = LIST_FORMATS)]
     List(Rooted),
     /// Check that the images of a root are all there and whole; --deep reads every file
     Verify(Verify),
     /// Fetch and verify the images of a root and put them into its store
     Stage(Stage),
     /// Show all roots of this host, and whether their images are there
-    #[command(after_help = STATUS_FORMATS)]
     Status(Status),
     /// Say whether the staged root may become the next boot (called at shutdown)
     Gate(Gate),
@@ -122,7 +119,6 @@ pub(crate) enum Command {
     /// Remove stores and downloads that no root uses or wants
     Gc(Gc),
     /// Say what would go wrong later, for those who build images
-    #[command(after_help = LINT_FORMATS)]
     Lint(Lint),
     /// Write into Quadlets the digests that their tags have now
     Pin(Pin),
@@ -325,12 +321,23 @@ pub(crate) struct Bundle {
 }
 
 impl Command {
-    /// Whether it is this one, of those that have a form of their own.
-    pub(crate) fn is(&self, name: &str) -> bool {
-        matches!(
-            (self, name),
-            (Self::Lint(_), "lint") | (Self::Status(_), "status") | (Self::List(_), "list")
-        )
+    /// What is typed for it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::List(_) => "list",
+            Self::Verify(_) => "verify",
+            Self::Stage(_) => "stage",
+            Self::Status(_) => "status",
+            Self::Gate(_) => "gate",
+            Self::Release(_) => "release",
+            Self::Gc(_) => "gc",
+            Self::Lint(_) => "lint",
+            Self::Pin(_) => "pin",
+            Self::Bundle(_) => "bundle",
+            Self::StorageConf(_) => "storage-conf",
+            Self::Man(_) => "man",
+            Self::Completions(_) => "completions",
+        }
     }
 
     /// What is left when it is interrupted.

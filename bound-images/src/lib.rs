@@ -98,7 +98,7 @@ pub async fn run(cli: Cli, surroundings: Surroundings) -> Exit {
         environment: system::skopeo::passed_environment(surroundings.environment),
         unattended: surroundings.unattended,
         notifier: Notifier::open(surroundings.notify_socket.as_ref()).map(Arc::new),
-        bus: Bus::of(&cli.global.host, bus),
+        bus: Bus::of(&cli.tests.host, bus),
     };
     let kept = cli.command.kept();
     let done = command::run(cli, outside, style);

@@ -5,6 +5,9 @@ use binding::quadlet::text::parse_text;
 use binding::{Binding, Reference};
 use oci_digest::Digest;
 
+/// From which likeness (0 to 1) on a name may have been meant by another one.
+const LIKE: f64 = 0.8;
+
 /// How a reference stands to the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -53,6 +56,8 @@ pub struct Row {
     pub written: bool,
     /// What went wrong.
     pub problem: Option<String>,
+    /// Whether the registry was asked, and has no such tag.
+    pub absent: bool,
 }
 
 /// The tag to ask for: the reference without its digest. None where only a digest was given.
@@ -114,6 +119,16 @@ pub fn pinned(value: &str, reference: &Reference, now: Digest) -> String {
     }
 }
 
+/// The name that was probably meant, if there is one.
+#[must_use]
+pub fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|name| (strsim::jaro_winkler(typed, name), name))
+        .filter(|(likeness, _)| *likeness > LIKE)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, name)| name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +155,19 @@ mod tests {
         }
         let only = Reference::parse(&format!("quay.io/a@{old}")).unwrap();
         assert_eq!(tag_of(&only), None);
+    }
+
+    #[test]
+    fn a_name_is_guessed_only_where_one_is_near() {
+        let known = ["node-exporter.container", "logger.image", "web.pod"];
+        for (typed, wanted) in [
+            ("node-exporter", Some("node-exporter.container")),
+            ("node-exporter.image", Some("node-exporter.container")),
+            ("loger.image", Some("logger.image")),
+            ("zzz", None),
+        ] {
+            assert_eq!(nearest(typed, known.into_iter()), wanted, "{typed}");
+        }
     }
 
     #[test]

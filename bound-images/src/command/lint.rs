@@ -127,12 +127,14 @@ fn finding_of(error: &SourceError, binding: &Binding) -> Option<Finding> {
 mod tests {
     use binding::Place;
 
+    use crate::source::error::Refusal;
+
     use super::*;
 
     #[test]
     fn the_worst_decides() {
         let found = |code| Finding::new(code, Place::file("x"), "why", "fix");
-        let failed = |kind| SourceError { kind, image: "i".to_owned(), why: "w".to_owned() };
+        let failed = |kind| Refusal::new(kind, "w").of("i");
         let (warning, error) = (found(Code::Unpinned), found(Code::NoImage));
         for (findings, errors, strict, wanted) in [
             (vec![], vec![], false, Exit::Well),

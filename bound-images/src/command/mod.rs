@@ -11,6 +11,7 @@ pub mod list;
 pub mod metrics;
 mod pages;
 pub mod pin;
+mod policy;
 pub mod release;
 mod sources;
 pub mod stage;
@@ -67,7 +68,7 @@ pub(crate) fn prepare(cli: &Cli) -> anyhow::Result<()> {
     if cli.command.is_about_us() || !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let machine = Machine::open(&cli.global.host, &config(cli).unwrap_or_default())?;
+    let machine = Machine::open(&cli.tests.host, &config(cli).unwrap_or_default())?;
     if machine.system.path().join("sysroot/composefs/images").is_dir() {
         namespace::enter()?;
     }
@@ -79,7 +80,7 @@ pub(crate) fn prepare(cli: &Cli) -> anyhow::Result<()> {
 }
 
 fn config(cli: &Cli) -> anyhow::Result<Config> {
-    let top = &cli.global.host;
+    let top = &cli.tests.host;
     let directories = settings::DIRECTORIES.map(|path| top.join(path.trim_start_matches('/')));
     settings::read_config(&directories.each_ref().map(|path| path.as_path()))
 }
@@ -89,6 +90,13 @@ fn config(cli: &Cli) -> anyhow::Result<Config> {
 /// # Errors
 /// When something cannot be looked at.
 pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Result<Exit> {
+    let output = cli.global.format;
+    // Where it stands before the command, clap does not know whose it is.
+    if !cli::Output::of(cli.command.name()).contains(&output) {
+        let name = cli.command.name();
+        render::failed(&format!("{name} does not write this --format; see its --help"), style);
+        return Ok(Exit::Usage);
+    }
     match &cli.command {
         cli::Command::Man(typed) => return pages::man(typed.out.as_deref()),
         cli::Command::Completions(typed) => return pages::completions(typed.shell),
@@ -108,13 +116,6 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
             return Ok(Exit::Usage);
         }
     };
-    let output = cli.global.format;
-    if let Some(name) = output.only_of()
-        && !cli.command.is(name)
-    {
-        render::failed(&format!("only {name} writes this --format; see its --help"), style);
-        return Ok(Exit::Usage);
-    }
     let by_hand = !outside.unattended
         && matches!(
             cli.command,
@@ -127,7 +128,7 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
         }
         log::warn!("{unknown}");
     }
-    let machine = Machine::open(&cli.global.host, &config)?;
+    let machine = Machine::open(&cli.tests.host, &config)?;
     match cli.command {
         cli::Command::List(rooted) if output == cli::Output::Refs => {
             list::refs(&machine, rooted.root.as_deref(), style)

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::Exit;
-use crate::pages::man;
+use crate::pages::{complete, man};
 use crate::render;
 use crate::system::file::write_bytes;
 
@@ -27,9 +27,7 @@ pub(super) fn man(out: Option<&Path>) -> anyhow::Result<Exit> {
 
 /// Writes to standard output what completes our command lines in a shell.
 pub(super) fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
-    let mut text = Vec::new();
-    let mut command = crate::command_line();
-    clap_complete::generate(shell, &mut command, "bound-images", &mut text);
+    let text = complete::script(shell);
     // clap_complete 4.6.11 writes a program's name with a hyphen in two ways, and bash then knows no
     // option of any command. Where it does not, this changes nothing.
     let text = String::from_utf8_lossy(&text).replace("bound__subcmd__images", "bound__images");

@@ -16,9 +16,9 @@ use super::sources::Sources;
 use super::stage::exit_of;
 use crate::cli;
 use crate::machine::{Machine, Target};
-use crate::pin::{Row, State, edit, is_of_root, judge, pinned, tag_of};
+use crate::pin::{Row, State, edit, is_of_root, judge, nearest, pinned, tag_of};
 use crate::render::{self, Style};
-use crate::source::SourceError;
+use crate::source::{Kind, SourceError};
 use crate::system::file;
 
 /// Why a digest was not written.
@@ -54,7 +54,9 @@ pub(crate) async fn run(
     let read = binding::read(&root)?;
     let is_entry = |name: &&String| root.kind(&format!("{BINDINGS_PATH}/{name}")).is_ok();
     if let Some(name) = typed.names.iter().find(|name| name.contains('/') || !is_entry(name)) {
-        return usage(&format!("there is no {name} in {BINDINGS_PATH}"));
+        let known = read.bindings.iter().map(|binding| binding.name.as_str());
+        let near = nearest(name, known).map_or_else(String::new, |near| format!("; is it {near}?"));
+        return usage(&format!("there is no {name} in {BINDINGS_PATH}{near}"));
     }
     let is_meant =
         |name: &String| typed.names.is_empty() || typed.names.iter().any(|typed| typed == name);
@@ -144,7 +146,10 @@ fn look(
             (None, error) => (State::Unknown, own, error.map(ToString::to_string)),
         },
     };
-    Row { binding, state, digest, written: false, problem }
+    let absent = tag_of(&binding.reference)
+        .and_then(|tag| failed.get(&tag))
+        .is_some_and(|error| error.kind == Kind::NotFound);
+    Row { binding, state, digest, written: false, problem, absent }
 }
 
 /// Writes the digest of a row where its reference really stands.

@@ -282,6 +282,8 @@ pub(super) fn exit_of(errors: &[SourceError]) -> Exit {
         Exit::Usage
     } else if any(&[
         Kind::Network,
+        Kind::Tls,
+        Kind::PlainHttp,
         Kind::Server,
         Kind::RateLimited,
         Kind::Stalled,

@@ -1,15 +1,14 @@
 //! `bound-images verify`: quick, without reading the files in layers, or deep.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-use binding::{Bindings, Finding, Mismatch};
+use binding::{Bindings, Finding, Mismatch, Root};
 use host::{Role, RootId};
 use overlay_store::Watch;
 use serde::Serialize;
 
-use super::{Exit, Outside, damage};
+use super::{Exit, Outside, damage, policy};
 use crate::cli;
 use crate::finalize;
 use crate::hook;
@@ -17,7 +16,6 @@ use crate::machine::{Machine, Target};
 use crate::pool::released::Release;
 use crate::render::{self, Style};
 use crate::shadow::Shadow;
-use crate::source::registry::{Registry, RegistryOptions};
 use crate::stage;
 use crate::state::{self, State, StoreState};
 use crate::system::bus::Bus;
@@ -140,7 +138,9 @@ pub(crate) async fn run(
             render::finding(finding, style);
         }
         if !typed.health
-            && let Some(warning) = policy_warning(environment).await
+            && let Ok(root) = files_of(machine, &target).and_then(|path| Ok(Root::open(&path)?))
+            && let Some(warning) =
+                policy::warning(environment, &root, &state.bindings.bindings).await
         {
             render::note(&format!("warning: {warning}"));
         }
@@ -162,6 +162,14 @@ pub(crate) async fn run(
     }
     let well = verdict.is_complete() && verdict.shadowed.is_empty();
     Ok(if well { Exit::Well } else { Exit::Findings })
+}
+
+/// Where the files of a root are.
+fn files_of(machine: &Machine, target: &Target) -> anyhow::Result<PathBuf> {
+    match target {
+        Target::Plain(path) => Ok(path.clone()),
+        Target::Deployment(deployment) => machine.files(deployment),
+    }
 }
 
 /// Whether the hook judges the containers of the running system, and has judged those that run.
@@ -302,15 +310,6 @@ pub fn judge(state: &State, deep: bool) -> Verdict {
         findings: state.bindings.findings.clone(),
         shadowed: state.shadows.clone(),
     }
-}
-
-/// A skopeo that does not enforce the signature policy is worth knowing of before an upgrade. No
-/// skopeo at all is not: a root can be complete without one.
-async fn policy_warning(environment: Vec<(OsString, OsString)>) -> Option<String> {
-    let version = Registry::new(RegistryOptions::new(environment)).skopeo_version().await.ok()?;
-    (!version.enforces_policy()).then(|| {
-        format!("skopeo {version} does not enforce policy.json; roots whose policy demands signatures need 1.13 or newer")
-    })
 }
 
 /// Whether the root may not boot without the image of a binding; also where it is not known here.

@@ -60,7 +60,7 @@ fn page(command: &Command, table: &Page) -> io::Result<Written> {
     )
     .into_bytes();
     man.render_name_section(&mut text)?;
-    man.render_synopsis_section(&mut text)?;
+    super::synopsis::section(command).to_writer(&mut text)?;
     man.render_description_section(&mut text)?;
     paragraphs(table).to_writer(&mut text)?;
     man.render_options_section(&mut text)?;
@@ -68,12 +68,6 @@ fn page(command: &Command, table: &Page) -> io::Result<Written> {
         man.render_subcommands_section(&mut text)?;
     }
     let mut rest = Roff::new();
-    // What `--help` has below the options, that is not ours: formats of lint.
-    let own = own_help(command, table);
-    if !own.is_empty() {
-        rest.control("SH", ["NOTES"]);
-        verbatim(&mut rest, &own);
-    }
     examples(&mut rest, table, &full);
     exits(&mut rest, table);
     see_also(&mut rest, table, &full);
@@ -88,20 +82,6 @@ fn paragraphs(table: &Page) -> Roff {
         roff.text([roman(*text)]);
     }
     roff
-}
-
-fn own_help(command: &Command, table: &Page) -> String {
-    let all = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    all.replace(&table.help(), "").trim_end().to_owned()
-}
-
-/// Lines as they are.
-fn verbatim(roff: &mut Roff, text: &str) {
-    roff.control("nf", []);
-    for line in text.lines() {
-        roff.text([roman(line)]);
-    }
-    roff.control("fi", []);
 }
 
 /// Of an action, those that name it.

@@ -1,12 +1,20 @@
 //! What a command's help and its man page say beyond its options: examples, what its exit codes
 //! mean, and where to read on. One table for both, in [`texts`].
 
+pub(crate) mod complete;
 pub(crate) mod man;
+mod synopsis;
 mod texts;
 
-use clap::Command;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Arg, Command, ValueEnum};
+
+use crate::cli::Output;
 
 pub(crate) use texts::{PAGES, PROGRAM};
+
+/// The option that says how results are written.
+const FORMAT: &str = "format";
 
 /// What is said about one command.
 #[derive(Clone, Copy, Debug)]
@@ -49,25 +57,33 @@ impl Page {
     }
 }
 
-/// Adds to a definition, and to those of its commands, what the table has.
+/// Adds to a definition, and to those of its commands, what the table has, and which formats each
+/// command writes.
 pub(crate) fn complete(mut command: Command) -> Command {
     command = with_help(command, &PROGRAM);
     let names: Vec<String> =
         command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     for name in names {
-        if let Some(page) = Page::of(&name) {
-            command = command.mut_subcommand(name, |command| with_help(command, page));
-        }
+        let Some(page) = Page::of(&name) else { continue };
+        let format = command.get_arguments().find(|arg| arg.get_id() == FORMAT).cloned();
+        command = command.mut_subcommand(&name, |command| {
+            let formats = format.map(|format| with_formats(format, Output::of(&name)));
+            with_help(command, page).args(formats)
+        });
     }
     command
 }
 
 fn with_help(command: Command, page: &Page) -> Command {
-    let help = match command.get_after_help() {
-        Some(own) => format!("{own}\n\n{}", page.help()),
-        None => page.help(),
-    };
-    command.after_help(help)
+    command.after_help(page.help())
+}
+
+/// The option of all commands, as one of them has it.
+fn with_formats(format: Arg, written: &'static [Output]) -> Arg {
+    let values = written.iter().filter_map(ValueEnum::to_possible_value);
+    let parser = PossibleValuesParser::new(values.map(|value| value.hide(false)))
+        .try_map(|typed| Output::from_str(&typed, false));
+    format.value_parser(parser).hide(written.len() == 1)
 }
 
 #[cfg(test)]

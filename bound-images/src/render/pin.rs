@@ -111,8 +111,20 @@ fn text(root: &Path, check: bool, rows: &[Row], style: Style) -> String {
         (false, written, stale) => format!("Pinned {written}, could not pin {stale}."),
     };
     if unknown > 0 {
-        let rest = if unknown == rows.len() { String::new() } else { format!(" {verdict}") };
-        verdict = format!("Could not ask for the tag of {}.{rest}", count(unknown, "binding"));
+        let absent = rows.iter().filter(|row| row.absent).count();
+        let mut parts = Vec::new();
+        if absent > 0 {
+            parts.push(format!("The tag of {} is not there.", count(absent, "binding")));
+        }
+        if unknown > absent {
+            let rest = count(unknown - absent, "binding");
+            parts.push(format!("Could not ask for the tag of {rest}."));
+        }
+        // That there is nothing to do is not so.
+        if written > 0 || stale > 0 {
+            parts.push(verdict);
+        }
+        verdict = parts.join(" ");
     }
     format!("{plain}\n{verdict}\n")
 }

@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use binding::Root;
 use binding::reference::Reference;
 use tempfile::NamedTempFile;
 
@@ -15,6 +16,9 @@ use crate::system::skopeo_policy::{Demand, policy_demands};
 
 /// Where policy.json is, in the order of `containers-policy.json(5)` for the system.
 const POLICIES: [&str; 2] = ["/etc/containers/policy.json", "/usr/share/containers/policy.json"];
+
+/// The largest policy of a root that is read.
+const MAX_POLICY: u64 = 1 << 20;
 
 /// Access to a registry, and how it came about.
 #[derive(Debug)]
@@ -50,6 +54,18 @@ pub(crate) fn demand_of_host(
             .map_err(|error| wrong(format!("is not valid: {error}")));
     }
     Ok(Demand::Nothing)
+}
+
+/// What the policy of a root asks. A policy that cannot be read may ask for anything.
+pub(crate) fn demand_of_root(root: &Root, reference: &Reference) -> Demand {
+    for path in POLICIES {
+        return match root.read_optional(path.trim_start_matches('/'), MAX_POLICY) {
+            Ok(Some(text)) => policy_demands(&text, reference).unwrap_or(Demand::Reject),
+            Ok(None) => continue,
+            Err(_) => Demand::Reject,
+        };
+    }
+    Demand::Nothing
 }
 
 /// Finds credentials and puts them where only skopeo finds them.

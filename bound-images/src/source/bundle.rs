@@ -10,7 +10,7 @@ use binding::reference::Reference;
 use oci_digest::Digest;
 
 use super::blob::{Delivery, LayerBlob, PIECE, Sink};
-use super::error::{Kind, Refusal, SourceError};
+use super::error::{Asked, Kind, Refusal, SourceError};
 use super::layout::Layout;
 use super::manifest::{
     DOCKER_LIST, Descriptor, MAX_CONFIG, MAX_MANIFEST, Manifest, OCI_INDEX, Parts, assemble,
@@ -47,7 +47,7 @@ impl Bundle {
             let entries = walk(&layout)?;
             Ok(Self { layout: Arc::new(layout), entries: Arc::new(entries) })
         };
-        read().map_err(|refusal: Refusal| refusal.of(path.display()))
+        read().map_err(|refusal: Refusal| refusal.of(path.display()).asked(Asked::Bundle))
     }
 
     /// See [`super::Source::image`].
@@ -57,7 +57,7 @@ impl Bundle {
     pub async fn image(&self, request: &Request) -> Result<ImageBytes, SourceError> {
         let (bundle, wanted) = (self.clone(), request.clone());
         let work = move || bundle.read_image(&wanted);
-        in_background(work).await.map_err(|refusal| refusal.of(&request.reference))
+        in_background(work).await.map_err(|refusal| of_bundle(refusal, request))
     }
 
     /// See [`super::Source::layer`].
@@ -73,7 +73,7 @@ impl Bundle {
         let layout = Arc::clone(&self.layout);
         let delivery = Delivery::new(blob.digest, blob.size, sink);
         let work = move || send_blob(&layout, delivery);
-        in_background(work).await.map_err(|refusal| refusal.of(&request.reference))
+        in_background(work).await.map_err(|refusal| of_bundle(refusal, request))
     }
 
     /// Whether it has a blob of that digest and size, as far as its name and length tell.
@@ -231,6 +231,10 @@ fn send_blob(layout: &Layout, mut delivery: Delivery) -> Result<(), Refusal> {
         let kind = if refusal.kind == Kind::Network { Kind::Corrupt } else { refusal.kind };
         layout.refuse(kind, refusal.why)
     })
+}
+
+fn of_bundle(refusal: Refusal, request: &Request) -> SourceError {
+    refusal.of(&request.reference).asked(Asked::Bundle)
 }
 
 async fn in_background<T: Send + 'static>(

@@ -11,8 +11,10 @@ pub enum Kind {
     Unauthorized,
     /// The registry cannot be reached, or the connection broke.
     Network,
-    /// The registry's certificate, or that it speaks TLS at all, cannot be relied on.
+    /// The registry's certificate cannot be relied on.
     Tls,
+    /// The registry answers without TLS, and nobody allowed that.
+    PlainHttp,
     /// 429: the registry wants fewer requests.
     RateLimited,
     /// 5xx: the registry failed.
@@ -57,6 +59,7 @@ impl Kind {
             Self::Unauthorized => "put valid credentials for this registry into an auth file",
             Self::Network => "check the network, DNS, proxy and TLS settings, then try again",
             Self::Tls => "put the registry's CA into certs.d or CertDir=, or see TLSVerify=",
+            Self::PlainHttp => "allow plain HTTP with `insecure = true` for it in registries.conf",
             Self::RateLimited => "wait, log in, or use a mirror",
             Self::Server => "try again later, or tell the operator of the registry",
             Self::Corrupt => "the source is damaged or tampered with: push or copy the image again",
@@ -71,6 +74,21 @@ impl Kind {
         }
     }
 }
+
+/// Who could not serve an image: it decides what a person can do about that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// A registry.
+    #[default]
+    Registry,
+    /// A bundle, and nobody else.
+    Bundle,
+    /// Bundles, and then a registry.
+    Both,
+}
+
+/// What is said of a bundle that lacks something, or has it wrong.
+const WRITE_AGAIN: &str = "write the bundle again with `bound-images bundle`";
 
 /// A failure without the name of the image: what the pure parts report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +108,12 @@ impl Refusal {
     /// Names the image that is refused.
     #[must_use]
     pub fn of(self, image: impl fmt::Display) -> SourceError {
-        SourceError { kind: self.kind, image: image.to_string(), why: self.why }
+        SourceError {
+            kind: self.kind,
+            image: image.to_string(),
+            why: self.why,
+            asked: Asked::Registry,
+        }
     }
 }
 
@@ -104,9 +127,17 @@ pub struct SourceError {
     pub image: String,
     /// What went wrong.
     pub why: String,
+    /// Who was asked.
+    pub asked: Asked,
 }
 
 impl SourceError {
+    /// The same, of another source.
+    #[must_use]
+    pub fn asked(self, asked: Asked) -> Self {
+        Self { asked, ..self }
+    }
+
     /// Whether the same request may succeed a moment later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -116,8 +147,37 @@ impl SourceError {
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot fetch {}: {}; {}", self.image, self.why, self.kind.fix())
+        write!(f, "cannot fetch {}: {}; ", self.image, self.why)?;
+        let is_ours = matches!(self.kind, Kind::NotFound | Kind::Corrupt);
+        match self.asked {
+            Asked::Bundle if is_ours => f.write_str(WRITE_AGAIN),
+            Asked::Both => write!(f, "{}, or {WRITE_AGAIN}", self.kind.fix()),
+            _ => f.write_str(self.kind.fix()),
+        }
     }
 }
 
 impl std::error::Error for SourceError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_remedy_is_for_whoever_was_asked() {
+        let error = |kind, asked| Refusal::new(kind, "why").of("r/x:1").asked(asked).to_string();
+        for (kind, asked, wanted, not) in [
+            (Kind::NotFound, Asked::Registry, "pushed", "bundle"),
+            (Kind::NotFound, Asked::Bundle, "`bound-images bundle`", "pushed"),
+            (Kind::Corrupt, Asked::Bundle, "`bound-images bundle`", "push"),
+            (Kind::Platform, Asked::Bundle, "Arch=", "again"),
+            (Kind::Network, Asked::Both, "the network, DNS", "pushed"),
+            (Kind::Network, Asked::Both, "or write the bundle again", "pushed"),
+            (Kind::PlainHttp, Asked::Registry, "`insecure = true`", "CA"),
+            (Kind::Tls, Asked::Registry, "CA", "insecure"),
+        ] {
+            let text = error(kind, asked);
+            assert!(text.contains(wanted) && !text.contains(not), "{text}");
+        }
+    }
+}

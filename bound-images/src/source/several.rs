@@ -8,7 +8,7 @@ use oci_digest::Digest;
 
 use super::blob::{LayerBlob, Sink};
 use super::bundle::Bundle;
-use super::error::{Kind, SourceError};
+use super::error::{Asked, Kind, SourceError};
 use super::registry::Registry;
 use super::{ImageBytes, Request};
 
@@ -55,6 +55,9 @@ impl Several {
             }
         }
         self.registry.image(request).await.map_err(|mut error| {
+            if !passed.is_empty() {
+                error.asked = Asked::Both;
+            }
             for why in passed {
                 error.why.push_str(&format!("; {why}"));
             }

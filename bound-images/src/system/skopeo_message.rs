@@ -66,10 +66,10 @@ const TABLE: &[(&str, Kind)] = &[
     ("expected ", Kind::Corrupt),
     // The network. A handshake that times out is the network, other TLS trouble is not.
     ("handshake timeout", Kind::Network),
+    ("http response to https client", Kind::PlainHttp),
     ("x509:", Kind::Tls),
     ("tls:", Kind::Tls),
     ("certificate", Kind::Tls),
-    ("http response to https client", Kind::Tls),
     ("connection refused", Kind::Network),
     ("connection reset", Kind::Network),
     ("no such host", Kind::Network),
@@ -244,6 +244,10 @@ mod tests {
             Kind::Tls,
         ),
         ("Get \"https://r/v2/\": net/http: TLS handshake timeout", Kind::Network),
+        (
+            "pinging container registry 127.0.0.1:5999: Get \"https://127.0.0.1:5999/v2/\": http: server gave HTTP response to HTTPS client",
+            Kind::PlainHttp,
+        ),
         ("corrupted blob, expecting sha256:c59d", Kind::Corrupt),
         ("Source image rejected: A signature was required, but no signature exists", Kind::Policy),
         ("Invalid GPG signature: gpgme.Signature{Summary:128}", Kind::Policy),

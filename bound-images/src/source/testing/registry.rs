@@ -241,7 +241,7 @@ async fn nobody_there() {
     let sample = Sample::oci("amd64");
     sample.push(&world.server, "app", &["1"]);
     let error = world.source().image(&world.request("app:1")).await.unwrap_err();
-    assert_eq!(error.kind, Kind::Tls, "{error}");
+    assert_eq!(error.kind, Kind::PlainHttp, "{error}");
     let mut plain = world.request("app:1");
     plain.pull.tls_verify = Some(false);
     pull(&world.source(), &plain).await.unwrap();
