@@ -8,23 +8,11 @@ use std::fs;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::images::{files, make, noise, small};
+use common::host::{ONE, TWO};
+use common::images::{files, make, noise, small, two_images};
 use common::registry::{Does, FakeRegistry};
 use common::{PROGRAM, Ran, World, assert_same, end, have, picture, wait_until};
 use rustix::process::Signal;
-
-const ONE: &str = "registry.example/ns/one:1";
-const TWO: &str = "registry.example/ns/two:1";
-
-/// Two bound images, and a bundle that has them.
-fn two_images() -> World {
-    let world = World::new();
-    for image in [ONE, TWO] {
-        small(&world, image);
-    }
-    world.bind_images(&[("one", ONE), ("two", TWO)]);
-    world
-}
 
 /// A registry that the root's commands may use.
 fn registry_of(world: &World) -> FakeRegistry {

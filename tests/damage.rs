@@ -8,18 +8,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use common::host::{Machine, NEW, ONE, TWO, id};
-use common::images::small;
+use common::images::two_images;
 use common::{World, assert_same, have, picture};
-
-/// Two bound images, and a bundle that has them.
-fn two_images() -> World {
-    let world = World::new();
-    for image in [ONE, TWO] {
-        small(&world, image);
-    }
-    world.bind_images(&[("one", ONE), ("two", TWO)]);
-    world
-}
 
 /// What was done to a store, and the file that must be named.
 type Harm = (&'static str, fn(&World) -> String);

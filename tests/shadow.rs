@@ -11,6 +11,7 @@ mod common;
 
 use std::fs;
 
+use common::host::{Machine, ONE};
 use common::images::{self, Image, files};
 use common::registry::FakeRegistry;
 use common::{PROGRAM, Ran, World, have};
@@ -166,4 +167,42 @@ fn a_list_that_is_garbage_is_a_warning() {
         ran.expect(0, &["present"]);
         assert_eq!(ran.err.contains("images.json"), !garbage.is_empty(), "{}", ran.all());
     }
+}
+
+/// The name means another image on the running system: that is no matter of other roots.
+#[test]
+fn only_the_booted_root_is_shadowed() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.stage(&["--late-binding"]).expect(0, &["Staged 2 images"]);
+    host.deploy("b", &[("one", ONE)]);
+    host.stage_root("b");
+    host.stage(&[]).expect(0, &[]);
+    let own = host.top().join("var/lib/containers/storage/overlay-images");
+    fs::create_dir_all(&own).unwrap();
+    let list = |name: &str, image: &str| {
+        let list = serde_json::json!([{"id": "f".repeat(64)}, {"id": image, "names": ["x", name]}]);
+        fs::write(own.join("images.json"), list.to_string()).unwrap();
+    };
+    let bindings = host.run(&["list", "--format", "json"]).json().remove(0);
+    let image = bindings["bindings"][0]["image"].as_str().unwrap().to_owned();
+    list(ONE, &image);
+    host.run(&["status"]).expect(0, &["complete"]);
+    list(ONE, &"e".repeat(64));
+    host.run(&["status"])
+        .expect(1, &["one.container is shadowed", &format!("podman untag {ONE} {ONE}")]);
+    let (booted, staged) = (host.root("a"), host.root("b"));
+    assert_eq!(booted["shadowed"][0]["image"], "e".repeat(64), "{booted}");
+    assert_eq!((&booted["state"], &booted["present"]), (&"complete".into(), &2.into()));
+    assert!(staged["shadowed"].is_null(), "{staged}");
+    host.run(&["list", "--root", "staged"]).expect(0, &["present"]);
+    host.run(&["list"]).expect(1, &["shadowed"]);
+    host.run(&["gate"]).expect(0, &[]);
+    // Where storage.conf says that Podman's own store is elsewhere, this is not it.
+    let conf = host.top().join("etc/containers/storage.conf");
+    fs::create_dir_all(conf.parent().unwrap()).unwrap();
+    fs::write(&conf, "[storage]\nrunroot = '/r'\ngraphroot = '/var/other'\n").unwrap();
+    host.run(&["status"]).expect(0, &["complete"]);
 }

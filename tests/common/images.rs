@@ -7,6 +7,7 @@ use std::process::Command;
 use oci_digest::Digest;
 use serde_json::{Value, json};
 
+use super::host::{ONE, TWO};
 use super::registry::FakeRegistry;
 use super::{World, source};
 
@@ -126,4 +127,14 @@ impl Image {
             );
         }
     }
+}
+
+/// Two bound images, and a bundle that has them.
+pub fn two_images() -> World {
+    let world = World::new();
+    for image in [ONE, TWO] {
+        small(&world, image);
+    }
+    world.bind_images(&[("one", ONE), ("two", TWO)]);
+    world
 }
