@@ -20,9 +20,10 @@ use serde_json::Value;
 /// `podman` as if `$ROOT` were the running system, with the store of bound images listed.
 const PODMAN: &str = r#"
 mount -t tmpfs tmpfs /dev/shm
+mount -t tmpfs tmpfs /mnt # Podman takes no runroot of more than 50 characters.
 export CONTAINERS_STORAGE_CONF="$ROOT/storage.conf"
 p() {
-    podman --root "$ROOT/var/own" --runroot "$W/run" --tmpdir "$W/tmp" --storage-driver overlay \
+    podman --root "$ROOT/var/own" --runroot /mnt/run --tmpdir /mnt/tmp --storage-driver overlay \
         --storage-opt "additionalimagestore=$ROOT/usr/lib/containers/storage" \
         --cgroup-manager=cgroupfs --events-backend=none "$@" </dev/null
 }
