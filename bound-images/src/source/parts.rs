@@ -21,7 +21,7 @@ use crate::system::registry_http::{Client, Failed};
 const PART: u64 = 4 << 20;
 /// Below this many bytes, a blob comes whole.
 pub(crate) const LEAST: u64 = 2 * PART;
-/// Parts of all blobs together that are under way or wait in memory: 24 MiB.
+/// Parts of all blobs together that are under way or wait in memory, which they are at most 24 MiB of.
 pub(crate) const ALL: usize = 6;
 /// Bytes that are handed on at once, unless they take longer to come than [`PATIENCE`].
 const PIECE: usize = 256 << 10;
@@ -51,7 +51,7 @@ pub(crate) async fn deliver(
             } else {
                 Arc::clone(lanes).try_acquire_owned().ok()
             };
-            let Some(lane) = lane else { break };
+            let Some(lane) = lane.map(Arc::new) else { break };
             let bytes = next..size.min(next + PART);
             next = bytes.end;
             flying.push_back(Part::start(client, digest, bytes, size, lane)?);
@@ -97,6 +97,8 @@ pub(crate) async fn again(begun: Begun, delivery: &mut Delivery) -> Result<(), R
 struct Part {
     pieces: mpsc::Receiver<Result<Vec<u8>, Failed>>,
     end: u64,
+    /// As long as pieces may wait here, no other part may take their place in memory.
+    _lane: Arc<OwnedSemaphorePermit>,
 }
 
 impl Part {
@@ -105,14 +107,14 @@ impl Part {
         digest: Digest,
         bytes: Range<u64>,
         size: u64,
-        lane: OwnedSemaphorePermit,
+        lane: Arc<OwnedSemaphorePermit>,
     ) -> Result<Self, Refusal> {
         let (sender, pieces) = mpsc::channel(WAITING);
-        let (client, end) = (Arc::clone(client), bytes.end);
+        let (client, end, held) = (Arc::clone(client), bytes.end, Arc::clone(&lane));
         let fetch = move || {
-            // Until the thread ends, and not only until nobody wants the part any more: a registry that breaks off one part
-            // and lets the others hang would get ever more threads.
-            let _lane = lane;
+            // Until the thread ends as well, and not only until nobody wants the part any more: a registry that breaks off
+            // one part and lets the others hang would get ever more threads.
+            let _held = held;
             if let Err(failed) = fetch(&client, digest, &bytes, size, &sender) {
                 // Without a receiver nobody wants to know.
                 drop(sender.blocking_send(Err(failed)));
@@ -122,7 +124,7 @@ impl Part {
             .name("blob-part".to_owned())
             .spawn(fetch)
             .map_err(|error| Refusal::new(Kind::Io, format!("starting a thread: {error}")))?;
-        Ok(Self { pieces, end })
+        Ok(Self { pieces, end, _lane: lane })
     }
 }
 
@@ -150,14 +152,18 @@ fn fetch(
 }
 
 fn read_piece(reader: &mut impl Read) -> io::Result<Vec<u8>> {
-    let (began, mut piece, mut buffer) = (Instant::now(), Vec::new(), [0; 16 << 10]);
+    let began = Instant::now();
+    let (mut piece, mut buffer) = (Vec::with_capacity(PIECE), [0; 16 << 10]);
     while piece.len() < PIECE && began.elapsed() < PATIENCE {
-        let count = reader.read(&mut buffer)?;
+        let most = buffer.len().min(PIECE - piece.len());
+        let count = reader.read(buffer.get_mut(..most).unwrap_or_default())?;
         if count == 0 {
             break;
         }
         piece.extend(buffer.get(..count).unwrap_or_default());
     }
+    // Over a slow link, many small ones may wait.
+    piece.shrink_to_fit();
     Ok(piece)
 }
 

@@ -88,6 +88,36 @@ async fn each_byte_comes_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn parts_that_wait_in_memory_are_counted_until_somebody_takes_them() {
+    let world = World::new();
+    let (client, permits) = (world.client(), Arc::new(Semaphore::new(2)));
+    let asked = || world.server.log().len();
+    let begin = || {
+        let (sender, receiver) = mpsc::channel(1);
+        let (client, permits) = (Arc::clone(&client), Arc::clone(&permits));
+        let mut delivery = Delivery::new(world.digest, world.blob.len() as u64, sender);
+        let task = tokio::spawn(async move { deliver(&client, &mut delivery, &permits, 4).await });
+        (receiver, task)
+    };
+    let (mut first, one) = begin();
+    while asked() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (mut second, other) = begin();
+    // Long enough for both parts to be here, and their threads gone.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(asked(), 2, "{:?}", world.server.log());
+    let drain = async {
+        while first.recv().await.is_some() {}
+        while second.recv().await.is_some() {}
+    };
+    let (one, other, ()) = tokio::join!(one, other, drain);
+    one.unwrap().unwrap();
+    other.unwrap().unwrap();
+    assert_eq!(asked(), 12, "{:?}", world.server.log());
+}
+
+#[tokio::test]
 async fn a_part_that_breaks_off_is_all_that_comes_again() {
     for does in [Does::Truncate(3 << 20), Does::Hang] {
         let world = World::new();
