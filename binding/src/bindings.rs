@@ -90,7 +90,7 @@ pub fn read_files(files: &Files<'_>) -> Result<Bindings> {
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     let mut findings = Vec::new();
     let mut search = |tops: &[&str]| {
-        Search::read(root, tops).unwrap_or_else(|error| {
+        Search::read(files, tops).unwrap_or_else(|error| {
             let place = Place::file(tops.first().copied().unwrap_or(USR));
             let fix = "make the directories readable";
             findings.push(Finding::new(Code::SearchPath, place, format!("{error:#}"), fix));

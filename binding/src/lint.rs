@@ -145,8 +145,8 @@ fn binding_line(binding: &Binding) -> Option<usize> {
 #[must_use]
 pub fn check_unused(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
     // A search path that cannot be read is a finding already.
-    let Ok(search) = Search::read(files.root, &[USR]) else { return Vec::new() };
-    let live = Search::read(files.root, &[ETC, USR]).unwrap_or_default();
+    let Ok(search) = Search::read(files, &[USR]) else { return Vec::new() };
+    let live = Search::read(files, &[ETC, USR]).unwrap_or_default();
     let mut used = BTreeSet::new();
     for name in [".container", ".volume"].into_iter().flat_map(|end| live.names(end)) {
         let unit = live.find(files, name).and_then(|path| live.unit(files, path).ok());

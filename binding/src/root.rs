@@ -19,6 +19,8 @@ use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 pub const MAX_ENTRIES: usize = 10_000;
 /// Most links that are followed on the way to a file, as the kernel has it (path_resolution(7)).
 pub const MAX_LINKS: usize = 40;
+/// Bytes that are read at once of a file that does not tell its size.
+const UNTOLD: u64 = 16 << 10;
 /// Most components that [`Root::resolve`] walks.
 const MAX_STEPS: usize = 4096;
 
@@ -91,10 +93,21 @@ impl Root {
         if Kind::of(&stat) != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        // Room for all of it and one byte more, which tells its end: one call instead of many short ones.
+        // Room for all of it and one byte more, which tells its end: one call instead of many short ones. Files of /proc
+        // do not tell their size.
         let size = u64::try_from(stat.st_size).unwrap_or(0).min(max);
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
-        File::from(fd).take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+        let room = if size == 0 { UNTOLD.min(max) } else { size };
+        let mut bytes = vec![0; usize::try_from(room).unwrap_or(0).saturating_add(1)];
+        let mut file = File::from(fd);
+        let count = match file.read(&mut bytes) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            count => count?,
+        };
+        bytes.truncate(count);
+        if count == 0 || count as u64 != size {
+            let left = max.saturating_add(1).saturating_sub(count as u64);
+            file.take(left).read_to_end(&mut bytes)?;
+        }
         if bytes.len() as u64 > max {
             let why = format!("larger than {max} bytes");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));

@@ -47,7 +47,7 @@ pub(crate) struct Pod {
 /// Reads them, and says which cannot be read.
 pub(crate) fn read(files: &Files<'_>) -> Result<(Live, Vec<String>)> {
     let root = files.root;
-    let search = Search::read(root, &[RUN, ETC, USR])?;
+    let search = Search::read(files, &[RUN, ETC, USR])?;
     let drop_ins = DropIns::read(root);
     let mut live = Live::default();
     let mut warnings = Vec::new();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::finding::{Code, Finding, Place};
 use crate::quadlet::text::{Text, parse_text};
 use crate::quadlet::unit::Unit;
-use crate::root::{Kind, Names, Root};
+use crate::root::{Entry, Kind, Names, Root};
 
 /// The Quadlets that come with a root.
 pub const USR: &str = "usr/share/containers/systemd";
@@ -21,6 +21,8 @@ pub const ETC: &str = "etc/containers/systemd";
 pub const MAX_FILE: u64 = 1 << 20;
 /// Most directories that stay open.
 const MAX_OPEN: usize = 16;
+/// Most lists of directories that are kept.
+const MAX_LISTS: usize = 64;
 /// Most directories in a search path.
 const MAX_DIRS: usize = 1_000;
 /// How deep directories may lie in one another.
@@ -42,14 +44,15 @@ pub struct Files<'a> {
     read: RefCell<BTreeMap<String, Result<Rc<Text>, Finding>>>,
     resolved: RefCell<BTreeMap<String, String>>,
     open: RefCell<BTreeMap<String, Names>>,
+    lists: RefCell<BTreeMap<String, Rc<[Entry]>>>,
 }
 
 impl<'a> Files<'a> {
     /// Nothing read yet.
     #[must_use]
     pub fn new(root: &'a Root) -> Self {
-        let (read, resolved, open) = Default::default();
-        Self { root, read, resolved, open }
+        let (read, resolved, open, lists) = Default::default();
+        Self { root, read, resolved, open, lists }
     }
 
     /// [`Root::resolve`] for directories, which many files are in.
@@ -60,6 +63,19 @@ impl<'a> Files<'a> {
         let resolved = self.root.resolve(path)?;
         self.resolved.borrow_mut().insert(path.to_owned(), resolved.clone());
         Ok(resolved)
+    }
+
+    /// [`Root::list`], for directories that several searches look at.
+    fn list(&self, path: &str) -> io::Result<Rc<[Entry]>> {
+        if let Some(known) = self.lists.borrow().get(path) {
+            return Ok(Rc::clone(known));
+        }
+        let list: Rc<[Entry]> = self.root.list(path)?.into();
+        let mut lists = self.lists.borrow_mut();
+        if lists.len() < MAX_LISTS {
+            lists.insert(path.to_owned(), Rc::clone(&list));
+        }
+        Ok(list)
     }
 
     /// Looks something up in `dir`, which has no links in it. Directories stay open.
@@ -150,13 +166,13 @@ impl Search {
     ///
     /// # Errors
     /// When a directory cannot be listed or there are too many.
-    pub fn read(root: &Root, tops: &[&str]) -> Result<Self> {
+    pub fn read(files: &Files<'_>, tops: &[&str]) -> Result<Self> {
         let mut search = Self::default();
         let users = format!("{ETC}/users");
-        let users = root.resolve(&users).unwrap_or(users);
+        let users = files.root.resolve(&users).unwrap_or(users);
         for top in tops {
-            match root.resolve(top) {
-                Ok(top) => search.add(root, &top, &users, 0)?,
+            match files.resolve_dir(top) {
+                Ok(top) => search.add(files, &top, &users, 0)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
                     return Err(error).with_context(|| format!("look for Quadlets in {top}"));
@@ -166,7 +182,7 @@ impl Search {
         Ok(search)
     }
 
-    fn add(&mut self, root: &Root, dir: &str, users: &str, depth: usize) -> Result<()> {
+    fn add(&mut self, files: &Files<'_>, dir: &str, users: &str, depth: usize) -> Result<()> {
         if dir.ends_with(".d") || dir.starts_with(users) || self.contains(dir) {
             return Ok(());
         }
@@ -175,13 +191,13 @@ impl Search {
                 "look for Quadlets in {dir}: more than {MAX_DIRS} directories or {MAX_DEPTH} deep"
             );
         }
-        if root.kind(dir).with_context(|| format!("look at {dir}"))? != Kind::Dir {
+        if files.root.kind(dir).with_context(|| format!("look at {dir}"))? != Kind::Dir {
             return Ok(());
         }
         self.dirs.push(dir.to_owned());
-        let entries = root.list(dir).with_context(|| format!("list Quadlets in {dir}"))?;
+        let entries = files.list(dir).with_context(|| format!("list Quadlets in {dir}"))?;
         let mut below = Vec::new();
-        for entry in &entries {
+        for entry in entries.iter() {
             // Podman could not put a name that is not UTF-8 into a unit either.
             let Some(name) = entry.name.to_str() else { continue };
             let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
@@ -197,14 +213,14 @@ impl Search {
         }
         for (path, kind) in below {
             let target = match kind {
-                Kind::Symlink => match root.resolve(&path) {
+                Kind::Symlink => match files.root.resolve(&path) {
                     Ok(target) => target,
                     // A link that leads nowhere holds no Quadlets.
                     Err(_) => continue,
                 },
                 _ => path,
             };
-            self.add(root, &target, users, depth + 1)?;
+            self.add(files, &target, users, depth + 1)?;
         }
         Ok(())
     }

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use oci_digest::Digest;
-use tokio::sync::Semaphore;
 
 use super::Request;
 use super::access::Granted;
@@ -14,7 +13,7 @@ use super::blob::Delivery;
 use super::credentials::Login;
 use super::direct::endpoint;
 use super::error::{Kind, Refusal};
-use super::parts;
+use super::parts::{self, Room, lock};
 use crate::system::registries_conf::{has_certificates, texts};
 use crate::system::registry_http::Client;
 use crate::system::skopeo::Environment;
@@ -28,7 +27,7 @@ pub(crate) struct Lanes {
     /// Most connections for one blob; 1: all blobs come whole.
     most: usize,
     stall: Duration,
-    permits: Arc<Semaphore>,
+    room: Arc<Room>,
     /// `None` in it: they cannot be read.
     conf: OnceLock<Option<Vec<String>>>,
     /// Registries whose parts were no good.
@@ -39,9 +38,9 @@ pub(crate) struct Lanes {
 
 impl Lanes {
     pub(crate) fn new(most: usize, stall: Duration) -> Self {
-        let permits = Arc::new(Semaphore::new(parts::ALL));
+        let room = Arc::new(Room::new(parts::ALL));
         let (conf, whole, begun) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        Self { most, stall, permits, conf, whole, begun }
+        Self { most, stall, room, conf, whole, begun }
     }
 
     /// Where parts of a blob come from; `None`: it comes whole. Reads files.
@@ -109,8 +108,7 @@ impl Lanes {
         }
         loop {
             let before = delivery.resume();
-            let Err(refusal) = parts::deliver(client, delivery, &self.permits, self.most).await
-            else {
+            let Err(refusal) = parts::deliver(client, delivery, &self.room, self.most).await else {
                 return Ok(true);
             };
             let further = delivery.resume() - before;
@@ -128,9 +126,4 @@ impl Lanes {
             return if refusal.kind == Kind::Corrupt { Err(refusal) } else { Ok(false) };
         }
     }
-}
-
-/// A poisoned lock only means that a task broke elsewhere; the value is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,8 @@ use crate::system::registry_http::{Client, Failed};
 const PART: u64 = 4 << 20;
 /// Below this many bytes, a blob comes whole.
 pub(crate) const LEAST: u64 = 2 * PART;
-/// Parts of all blobs together that are under way or wait in memory, which they are at most 24 MiB of.
-pub(crate) const ALL: usize = 6;
+/// Parts of all blobs together that are under way or wait in memory, of which they take at most 20 MiB.
+pub(crate) const ALL: usize = 5;
 /// Bytes that are handed on at once, unless they take longer to come than [`PATIENCE`].
 const PIECE: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,7 +30,40 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// pieces are small, those after the first may have to.
 const WAITING: usize = 256;
 
-/// Delivers what is left of a blob, with at most `most` connections at a time. `lanes` has [`ALL`] permits for all blobs.
+/// What the parts of all blobs share.
+#[derive(Debug)]
+pub(crate) struct Room {
+    permits: Arc<Semaphore>,
+    /// Buffers for pieces, for the next ones. Given back to the allocator by ever other threads, they would stay with the
+    /// arena of each, and the process would have several times what is in use.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Room {
+    /// Room for so many parts; for all blobs together, there are [`ALL`].
+    pub(crate) fn new(parts: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(parts)), spare: Mutex::default() }
+    }
+
+    /// Parts that could begin now.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        self.permits.available_permits()
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        lock(&self.spare).pop().unwrap_or_else(|| Vec::with_capacity(PIECE))
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() >= PIECE {
+            buffer.clear();
+            lock(&self.spare).push(buffer);
+        }
+    }
+}
+
+/// Delivers what is left of a blob, with at most `most` connections at a time.
 ///
 /// # Errors
 /// [`Kind::Network`] or [`Kind::Stalled`] when a part cannot be had: all before it was handed on. [`Kind::Corrupt`]
@@ -38,7 +71,7 @@ const WAITING: usize = 256;
 pub(crate) async fn deliver(
     client: &Arc<Client>,
     delivery: &mut Delivery,
-    lanes: &Arc<Semaphore>,
+    room: &Arc<Room>,
     most: usize,
 ) -> Result<(), Refusal> {
     let (digest, size) = (delivery.digest(), delivery.size());
@@ -47,19 +80,23 @@ pub(crate) async fn deliver(
     loop {
         while flying.len() < most.max(1) && next < size {
             let lane = if flying.is_empty() {
-                Arc::clone(lanes).acquire_owned().await.ok()
+                Arc::clone(&room.permits).acquire_owned().await.ok()
             } else {
-                Arc::clone(lanes).try_acquire_owned().ok()
+                Arc::clone(&room.permits).try_acquire_owned().ok()
             };
             let Some(lane) = lane.map(Arc::new) else { break };
             let bytes = next..size.min(next + PART);
             next = bytes.end;
-            flying.push_back(Part::start(client, digest, bytes, size, lane)?);
+            flying.push_back(Part::start(client, digest, bytes, size, room, lane)?);
         }
         let Some(mut part) = flying.pop_front() else { return delivery.finish() };
         while let Some(piece) = part.pieces.recv().await {
             match piece {
-                Ok(piece) => delivery.push(&piece).await?,
+                Ok(piece) => {
+                    let pushed = delivery.push(&piece).await;
+                    room.give_back(piece);
+                    pushed?;
+                }
                 Err(Failed { why, stalled }) => {
                     let kind = if stalled { Kind::Stalled } else { Kind::Network };
                     let at = delivery.position();
@@ -107,15 +144,17 @@ impl Part {
         digest: Digest,
         bytes: Range<u64>,
         size: u64,
+        room: &Arc<Room>,
         lane: Arc<OwnedSemaphorePermit>,
     ) -> Result<Self, Refusal> {
         let (sender, pieces) = mpsc::channel(WAITING);
-        let (client, end, held) = (Arc::clone(client), bytes.end, Arc::clone(&lane));
+        let (client, end) = (Arc::clone(client), bytes.end);
+        let (room, held) = (Arc::clone(room), Arc::clone(&lane));
         let fetch = move || {
             // Until the thread ends as well, and not only until nobody wants the part any more: a registry that breaks off
             // one part and lets the others hang would get ever more threads.
             let _held = held;
-            if let Err(failed) = fetch(&client, digest, &bytes, size, &sender) {
+            if let Err(failed) = fetch(&client, digest, &bytes, size, &room, &sender) {
                 // Without a receiver nobody wants to know.
                 drop(sender.blocking_send(Err(failed)));
             }
@@ -133,12 +172,19 @@ fn fetch(
     digest: Digest,
     bytes: &Range<u64>,
     size: u64,
+    room: &Room,
     to: &mpsc::Sender<Result<Vec<u8>, Failed>>,
 ) -> Result<(), Failed> {
     let mut reader = client.part(digest, bytes, size)?;
     let mut left = bytes.end - bytes.start;
     while left > 0 {
-        let piece = read_piece(&mut reader)?;
+        let mut piece = room.buffer();
+        read_piece(&mut reader, &mut piece)?;
+        if piece.len() < PIECE / 2 {
+            // Over a slow link, many small ones may wait.
+            let small = piece.to_vec();
+            room.give_back(std::mem::replace(&mut piece, small));
+        }
         let count = piece.len() as u64;
         if count == 0 {
             return Err(Failed { why: format!("{left} bytes are missing"), stalled: false });
@@ -151,9 +197,8 @@ fn fetch(
     Ok(())
 }
 
-fn read_piece(reader: &mut impl Read) -> io::Result<Vec<u8>> {
-    let began = Instant::now();
-    let (mut piece, mut buffer) = (Vec::with_capacity(PIECE), [0; 16 << 10]);
+fn read_piece(reader: &mut impl Read, piece: &mut Vec<u8>) -> io::Result<()> {
+    let (began, mut buffer) = (Instant::now(), [0; 16 << 10]);
     while piece.len() < PIECE && began.elapsed() < PATIENCE {
         let most = buffer.len().min(PIECE - piece.len());
         let count = reader.read(buffer.get_mut(..most).unwrap_or_default())?;
@@ -162,9 +207,12 @@ fn read_piece(reader: &mut impl Read) -> io::Result<Vec<u8>> {
         }
         piece.extend(buffer.get(..count).unwrap_or_default());
     }
-    // Over a slow link, many small ones may wait.
-    piece.shrink_to_fit();
-    Ok(piece)
+    Ok(())
+}
+
+/// A poisoned lock only means that a thread broke elsewhere; what is in it is still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -90,13 +90,13 @@ async fn each_byte_comes_once_and_in_order() {
 #[tokio::test]
 async fn parts_that_wait_in_memory_are_counted_until_somebody_takes_them() {
     let world = World::new();
-    let (client, permits) = (world.client(), Arc::new(Semaphore::new(2)));
+    let (client, room) = (world.client(), Arc::new(Room::new(2)));
     let asked = || world.server.log().len();
     let begin = || {
         let (sender, receiver) = mpsc::channel(1);
-        let (client, permits) = (Arc::clone(&client), Arc::clone(&permits));
+        let (client, room) = (Arc::clone(&client), Arc::clone(&room));
         let mut delivery = Delivery::new(world.digest, world.blob.len() as u64, sender);
-        let task = tokio::spawn(async move { deliver(&client, &mut delivery, &permits, 4).await });
+        let task = tokio::spawn(async move { deliver(&client, &mut delivery, &room, 4).await });
         (receiver, task)
     };
     let (mut first, one) = begin();
@@ -252,11 +252,11 @@ async fn parts_that_hang_keep_their_lanes() {
     world.server.fault("bytes=", Does::Hang, usize::MAX);
     let (sender, _receiver) = mpsc::channel(4);
     let mut delivery = Delivery::new(world.digest, world.blob.len() as u64, sender);
-    let lanes = Arc::new(Semaphore::new(ALL));
+    let lanes = Arc::new(Room::new(ALL));
     assert!(deliver(&world.client(), &mut delivery, &lanes, 4).await.is_err());
     // Nobody waits for the others any more, but their threads do.
-    assert!(lanes.available_permits() <= ALL - 3, "{}", lanes.available_permits());
-    let all = lanes.acquire_many(ALL as u32);
+    assert!(lanes.free() <= ALL - 3, "{}", lanes.free());
+    let all = lanes.permits.acquire_many(ALL as u32);
     drop(tokio::time::timeout(Duration::from_secs(8), all).await.unwrap().unwrap());
 }
 
