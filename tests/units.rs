@@ -193,6 +193,9 @@ fn uninstall_leaves_what_others_need() {
         left.lines().partition(|line| line.contains("/usr/lib/containers/storage"));
     assert_eq!((store.len(), rest), (6, vec![other]), "{left}");
     assert!(!installed.units().join("ostree-finalize-staged.service.d").exists());
+    // And where there is nothing of it any more.
+    installed.make("uninstall");
+    assert_eq!(installed.listing(), left);
 }
 
 #[test]

@@ -112,7 +112,8 @@ prune() {
     *.wants | *.requires | *.service.d | */doc/bound-images) ;;
     *) return 0 ;;
     esac
-    rmdir --ignore-fail-on-non-empty "$destdir$directory"
+    # Not where nothing was installed.
+    [ ! -d "$destdir$directory" ] || rmdir --ignore-fail-on-non-empty "$destdir$directory"
 }
 
 case $command in
