@@ -63,10 +63,10 @@ impl World {
     fn podman_store(&self) -> PathBuf {
         let store = self.path("podman");
         // Podman 4.3 makes a name of the layout's path, so that must be in lower case.
-        let script = "mount -t tmpfs tmpfs /dev/shm; mount --bind \"$3\" /mnt; \
-             exec podman --root \"$1\" --runroot \"$2\" --storage-driver overlay pull -q \"oci:/mnt:$4\"";
-        let run = self.path("run");
-        let words = [&store, &run, &self.bundle].map(|path| path.to_str().unwrap());
+        // Its runroot must not have more than 50 characters, wherever these sources are.
+        let script = "mount -t tmpfs tmpfs /dev/shm; mount --bind \"$2\" /mnt; exec podman --root \"$1\" \
+             --runroot /dev/shm/run --storage-driver overlay pull -q \"oci:/mnt:$3\"";
+        let words = [&store, &self.bundle].map(|path| path.to_str().unwrap());
         let words = [&words[..], &[NAME]].concat();
         let start = ["--mount", "--propagation", "private", "sh", "-ec", script, "sh"];
         peers::run("unshare", start.iter().chain(&words)).well();
