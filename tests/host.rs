@@ -133,6 +133,23 @@ fn an_update_that_was_held_back_goes_on_after_the_reboot() {
 }
 
 #[test]
+fn a_root_is_named_by_the_digits_that_are_shown() {
+    let host = Machine::new();
+    for (typed, code, says) in [
+        ("aaaaaaaaaaaa.0", 1, &["one.container"][..]),
+        ("aaaaaaaa", 1, &["one.container"]),
+        ("aaaaaaa", 3, &["aaaaaaa is no directory", "at least 8 digits", "`bound-images status`"]),
+        ("aaaaaaaaaaaa.1", 3, &["no root of this host has an id that begins with aaaaaaaaaaaa.1 "]),
+        ("bbbbbbbbbbbb.0", 3, &["begins with bbbbbbbbbbbb.0 ", "`bound-images status`"]),
+        ("bbbbbbbb", 3, &["begins with bbbbbbbb ", "`bound-images status`"]),
+        ("./aaaaaaaa", 3, &["cannot open the root ./aaaaaaaa"]),
+    ] {
+        host.run(&["list", "--root", typed]).expect(code, says);
+    }
+    host.run(&["release", "bbbbbbb", "--reason", "x"]).expect(3, &["at least 8 digits"]);
+}
+
+#[test]
 fn the_gate_believes_nobody() {
     if !have(&["python3"]) {
         return;
@@ -283,7 +300,7 @@ fn the_operator_can_release_a_root_once() {
     assert_ne!(host.stage(&[]).code, Some(0));
     host.run(&["gate"]).expect(1, &["held back"]);
     host.run(&["release", "staged", "--reason", ""]).expect(2, &["reason"]);
-    host.run(&["release", "cccccccccc", "--reason", "x"]).expect(3, &["no root cccccccccc"]);
+    host.run(&["release", "cccccccccc", "--reason", "x"]).expect(3, &["begins with cccccccccc"]);
     host.run(&["release", "staged", "--reason", "gone for good"]).expect(0, &["may boot"]);
     host.run(&["gate"]).expect(0, &["released", "gone for good"]);
     assert_eq!(host.root("b")["state"], "released");

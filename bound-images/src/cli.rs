@@ -174,7 +174,7 @@ pub(crate) enum StorageConfAction {
 #[derive(Args, Debug)]
 pub(crate) struct Rooted {
     /// The root: a directory with an operating system in it, or one of this host's: booted, staged,
-    /// pending, rollback, or the start of its id (default: the booted one)
+    /// pending, rollback, or the first digits of its id, 8 or more (default: the booted one)
     #[arg(long, value_name = "ROOT")]
     pub(crate) root: Option<PathBuf>,
 }
@@ -196,8 +196,8 @@ pub(crate) struct Verify {
 #[derive(Args, Debug)]
 pub(crate) struct Stage {
     /// The root: a directory with an operating system in it, or one of this host's: booted, staged,
-    /// pending, rollback, or the start of its id (default: the staged one, and then what an update
-    /// that was held back still wants)
+    /// pending, rollback, or the first digits of its id, 8 or more (default: the staged one, and then
+    /// what an update that was held back still wants)
     #[arg(long, value_name = "ROOT")]
     pub(crate) root: Option<PathBuf>,
     /// Take the images from this OCI layout instead of registries
@@ -242,7 +242,7 @@ pub(crate) struct Gate {
 
 #[derive(Args, Debug)]
 pub(crate) struct Release {
-    /// The root: staged, pending, rollback, or the start of its id
+    /// The root: staged, pending, rollback, or the first digits of its id (8 or more)
     pub(crate) root: PathBuf,
     /// Why, in one line; `status` and the journal show it
     #[arg(long, value_name = "TEXT")]
@@ -259,7 +259,7 @@ pub(crate) struct Gc {
 #[derive(Args, Debug)]
 pub(crate) struct Lint {
     /// The root: a directory with an operating system in it, or one of this host's: booted, staged,
-    /// pending, rollback, or the start of its id (default: /)
+    /// pending, rollback, or the first digits of its id, 8 or more (default: /)
     #[arg(long, value_name = "ROOT")]
     pub(crate) root: Option<PathBuf>,
     /// Warnings count as errors

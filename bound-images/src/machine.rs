@@ -33,7 +33,10 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Typed {
     Role(Role),
-    Prefix(String),
+    /// The start of an id, and the serial number when that was typed, too.
+    Start(String, Option<String>),
+    /// A directory, or too few digits of an id.
+    Few(PathBuf),
     Directory(PathBuf),
 }
 
@@ -96,7 +99,12 @@ impl Machine {
     /// When there is no such root, or more than one.
     pub fn target(&self, typed: Option<&Path>, otherwise: Role) -> anyhow::Result<Target> {
         let typed = match typed.map(parse) {
-            Some(Typed::Directory(path)) => return Ok(Target::Plain(path)),
+            Some(Typed::Few(path)) if !path.exists() => bail!(
+                "{0} is no directory, and too little of an id: at least {MIN_PREFIX} digits say which \
+                 root of this host is meant (`bound-images status` shows them)",
+                path.display()
+            ),
+            Some(Typed::Directory(path) | Typed::Few(path)) => return Ok(Target::Plain(path)),
             Some(typed) => typed,
             None => Typed::Role(otherwise),
         };
@@ -106,8 +114,8 @@ impl Machine {
             .iter()
             .filter(|root| match &typed {
                 Typed::Role(role) => root.role == *role,
-                Typed::Prefix(prefix) => root.id.as_str().starts_with(prefix.as_str()),
-                Typed::Directory(_) => false,
+                Typed::Start(hex, serial) => begins(&root.id, hex, serial.as_deref()),
+                Typed::Few(_) | Typed::Directory(_) => false,
             })
             .collect();
         match (found.as_slice(), typed) {
@@ -120,8 +128,12 @@ impl Machine {
                  (`bound-images status` shows them)"
             ),
             ([], Typed::Role(role)) => bail!("this host has no {} root", role.word()),
-            ([], Typed::Prefix(prefix)) => {
-                bail!("this host has no root {prefix} (`bound-images status` shows them)")
+            ([], Typed::Start(hex, serial)) => {
+                let typed = serial.map_or_else(|| hex.clone(), |serial| format!("{hex}.{serial}"));
+                bail!(
+                    "no root of this host has an id that begins with {typed} (`bound-images status` \
+                     shows them)"
+                )
             }
             (several, _) => {
                 let names: Vec<String> = several.iter().map(|root| full_name(root)).collect();
@@ -147,11 +159,29 @@ fn parse(typed: &Path) -> Typed {
     if let Some(role) = roles.into_iter().find(|role| role.word() == text) {
         return Typed::Role(role);
     }
-    let hex = text.split_once('.').map_or(text, |(hex, _)| hex);
-    let is_prefix = hex.len() >= MIN_PREFIX
-        && hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-        && (hex.len() == text.len() || RootId::parse(text).is_some());
-    if is_prefix { Typed::Prefix(text.to_owned()) } else { directory() }
+    let (hex, serial) = match text.split_once('.') {
+        Some((hex, serial)) => (hex, Some(serial)),
+        None => (text, None),
+    };
+    let is_digit = |byte: u8| byte.is_ascii_digit();
+    let is_hex = |byte: u8| is_digit(byte) || (b'a'..=b'f').contains(&byte);
+    let is_id = !hex.is_empty()
+        && hex.bytes().all(is_hex)
+        && serial.is_none_or(|serial| !serial.is_empty() && serial.bytes().all(is_digit));
+    if !is_id {
+        return directory();
+    }
+    match hex.len() >= MIN_PREFIX {
+        true => Typed::Start(hex.to_owned(), serial.map(str::to_owned)),
+        false => Typed::Few(typed.to_owned()),
+    }
+}
+
+/// Whether an id begins with these digits, and has this serial number when one was typed: so the short
+/// form that all commands show names a root.
+fn begins(id: &RootId, hex: &str, serial: Option<&str>) -> bool {
+    let own = id.as_str().split_once('.').map(|(_, serial)| serial);
+    id.content().starts_with(hex) && (serial.is_none() || serial == own)
 }
 
 #[cfg(test)]
@@ -162,18 +192,39 @@ mod tests {
     fn what_is_typed() {
         let hex = "a1".repeat(32);
         let serial = format!("{hex}.0");
+        let start = |hex: &str, serial: Option<&str>| {
+            Typed::Start(hex.to_owned(), serial.map(str::to_owned))
+        };
         for (text, wanted) in [
             ("staged", Typed::Role(Role::Staged)),
             ("./staged", Typed::Directory("./staged".into())),
             ("/", Typed::Directory("/".into())),
             ("root", Typed::Directory("root".into())),
-            ("a1a1a1a1", Typed::Prefix("a1a1a1a1".to_owned())),
-            ("a1a1a1", Typed::Directory("a1a1a1".into())),
+            ("a1a1a1a1", start("a1a1a1a1", None)),
+            ("a1a1a1a1a1a1.0", start("a1a1a1a1a1a1", Some("0"))),
+            ("a1a1a1", Typed::Few("a1a1a1".into())),
+            ("a1a1a1.1", Typed::Few("a1a1a1.1".into())),
+            ("a1a1a1a1.", Typed::Directory("a1a1a1a1.".into())),
+            ("a1a1a1a1.x", Typed::Directory("a1a1a1a1.x".into())),
+            (".0", Typed::Directory(".0".into())),
             ("a1a1a1a1/x", Typed::Directory("a1a1a1a1/x".into())),
-            (&hex, Typed::Prefix(hex.clone())),
-            (&serial, Typed::Prefix(serial.clone())),
+            (&hex, start(&hex, None)),
+            (&serial, start(&hex, Some("0"))),
         ] {
             assert_eq!(parse(Path::new(text)), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_an_id_begins_with() {
+        let id = RootId::parse(&format!("{}.10", "a1".repeat(32))).unwrap();
+        for (hex, serial, wanted) in [
+            ("a1a1a1a1", None, true),
+            ("a1a1a1a1a1a1", Some("10"), true),
+            ("a1a1a1a1a1a1", Some("1"), false),
+            ("a1a1a1a2", None, false),
+        ] {
+            assert_eq!(begins(&id, hex, serial), wanted, "{hex} {serial:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) const PROGRAM: Page = Page {
          resolves the Quadlets that a root names in usr/lib/bootc/bound-images.d, fetches and \
          verifies their images, and stores them for that root, where Podman finds them.",
         "ROOT, wherever a command takes one, is a directory with an operating system in it, or a root \
-         of this host: booted, staged, pending, rollback, or the first digits of its id.",
+         of this host: booted, staged, pending, rollback, or the first digits of its id (8 or more).",
         "All of it runs from units, described in bound-images-units(7); a person needs status, and \
          release if an update cannot be completed. Who builds images needs lint and pin.",
     ],
