@@ -101,7 +101,7 @@ fn an_update_that_was_held_back_goes_on_after_the_reboot() {
     let failed = host.stage(&[]);
     assert_ne!(failed.code, Some(0), "{}", failed.all());
     failed.says(&["new.container"]);
-    host.run(&["gate"]).expect(1, &["held back"]);
+    host.run(&["gate", "--remember"]).expect(1, &["held back"]);
 
     // A boots again: nothing is staged, but it is known why, and what was wanted.
     host.boot("a");
@@ -125,7 +125,7 @@ fn an_update_that_was_held_back_goes_on_after_the_reboot() {
     let last = done.json().pop().unwrap();
     assert_eq!(last["result"], "published", "{}", done.all());
     assert_eq!(last["fetched"], 0, "{}", done.all());
-    host.run(&["gate"]).expect(0, &["is complete"]);
+    host.run(&["gate", "--remember"]).expect(0, &["is complete"]);
     assert!(host.status()["held_back"].is_null());
     host.run(&["gc"]).expect(0, &[]);
     assert_eq!(fs::read_dir(host.pool().join("wanted")).unwrap().count(), 0);

@@ -21,7 +21,7 @@ fn held_back() -> Machine {
     host.deploy("b", &[("one", ONE), ("new", NEW), ("gone", "registry.example/ns/gone:1")]);
     host.stage_root("b");
     host.stage(&[]).expect(1, &["gone"]);
-    host.run(&["gate"]).expect(1, &["held back"]);
+    host.run(&["gate", "--remember"]).expect(1, &["held back"]);
     host
 }
 
@@ -81,7 +81,7 @@ fn since_when_updates_are_held_back_is_kept_until_one_passes() {
     let before = held.replace(&now.to_string(), "1000");
     assert_ne!(held, before);
     fs::write(&file, before).unwrap();
-    host.run(&["gate"]).expect(1, &[]);
+    host.run(&["gate", "--remember"]).expect(1, &[]);
     assert_eq!(host.status()["held_back"]["since"], 1000, "the first time counts");
     // A file of an older program has no such field.
     fs::write(&file, "{\"schema\":1,\"root\":null,\"why\":[\"x\"]}").unwrap();
@@ -92,10 +92,39 @@ fn since_when_updates_are_held_back_is_kept_until_one_passes() {
     host.deploy("c", &[("one", ONE)]);
     host.stage_root("c");
     host.stage(&[]).expect(0, &[]);
-    host.run(&["gate"]).expect(0, &[]);
+    host.run(&["gate", "--remember"]).expect(0, &[]);
     let text = host.run(&METRICS).out;
     assert_eq!(value(&text, "bound_images_held_back"), Some(0.0), "{text}");
     assert_eq!(value(&text, "bound_images_last_stage_success"), Some(1.0), "{text}");
+}
+
+#[test]
+fn who_asks_the_gate_changes_nothing() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let host = Machine::new();
+    host.stage(&["--late-binding"]).expect(0, &["Staged 2 images"]);
+    host.deploy("b", &[("one", ONE), ("new", NEW)]);
+    host.stage_root("b");
+    let file = host.top().join("var/lib/bound-images/held-back.json");
+    let metric = || value(&host.run(&METRICS).out, "bound_images_held_back");
+    host.run(&["gate"]).expect(1, &["held back"]);
+    assert!(!file.exists() && host.status()["held_back"].is_null());
+    assert_eq!(metric(), Some(0.0));
+
+    host.run(&["gate", "--remember"]).expect(1, &["held back"]);
+    assert_eq!(metric(), Some(1.0));
+    host.stage(&[]).expect(0, &["Staged 2 images"]);
+    host.run(&["gate"]).expect(0, &["is complete"]);
+    host.run(&["status"])
+        .expect(0, &["did not become the next boot. It is complete now, and will"]);
+    let text = host.run(&METRICS).out;
+    assert_eq!(value(&text, "bound_images_held_back"), Some(0.0), "{text}");
+    assert_eq!(value(&text, "bound_images_held_back_reasons"), Some(0.0), "{text}");
+    assert!(!text.contains("bound_images_held_back_since"), "{text}");
+    host.run(&["gate", "--remember"]).expect(0, &["is complete"]);
+    assert!(!file.exists());
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn on_a_host(all: &Outputs) {
     host.stage_root("c");
     stage(&[]);
     for (name, words) in [
-        ("gate", &["gate"][..]),
+        ("gate", &["gate", "--remember"][..]),
         ("status", &["status"]),
         ("list", &["list"]),
         ("list", &["list", "--root", "staged"]),

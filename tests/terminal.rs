@@ -195,7 +195,7 @@ fn screens_are_those_of_the_document() {
     scene.registry.fault("/manifests/2026.11.1", Does::Status(404), 100);
     let failed = scene.screen("bound-images stage 2>/dev/null");
     assert!(failed.contains("(exit code 1)"), "{failed}");
-    let gate = scene.screen("bound-images gate");
+    let gate = scene.screen("bound-images gate --remember");
     assert!(gate.contains("held back") && gate.contains("(exit code 1)"), "{gate}");
     documented("list, narrow", &scene.screen("bound-images list --root staged"), true);
     let screen = scene.screen("bound-images verify --root staged --health");

@@ -299,7 +299,7 @@ fn the_drop_ins_keep_the_vendors_line() {
         ];
         for directory in directories {
             let Ok(text) = fs::read_to_string(directory.join(&unit)) else { continue };
-            let mut wanted = vec![String::new(), "/usr/bin/bound-images gate".into()];
+            let mut wanted = vec![String::new(), "/usr/bin/bound-images gate --remember".into()];
             wanted.extend(values(&text, "ExecStop"));
             assert_eq!(ours, wanted, "{}", directory.join(&unit).display());
             compared += 1;

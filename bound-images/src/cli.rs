@@ -235,6 +235,9 @@ pub(crate) struct Stage {
 
 #[derive(Args, Debug)]
 pub(crate) struct Gate {
+    /// For the units at shutdown: remember a refusal, which `status` and the journal tell of afterwards
+    #[arg(long)]
+    pub(crate) remember: bool,
     /// For the unit before a soft reboot: take an incomplete root out of its way
     #[arg(long)]
     pub(crate) soft_reboot: bool,

@@ -20,6 +20,8 @@ const DIRECTORIES: [&str; 4] = [
 const DROP_IN: &str = "50-bound-images.conf";
 /// What it runs first.
 const GATE: &str = "/bound-images gate";
+/// What it says that the host goes down with; a drop-in without it is a gate all the same.
+const REMEMBER: &str = " --remember";
 /// The largest unit file that is read, in bytes.
 const MAX_UNIT: u64 = 1 << 20;
 
@@ -105,7 +107,7 @@ fn judge(vendor: &str, drop_in: &str) -> Option<String> {
     let [gate, rest @ ..] = ours.as_slice() else {
         return Some("is empty: the gate is switched off".to_owned());
     };
-    if !gate.ends_with(GATE) {
+    if !gate.strip_suffix(REMEMBER).unwrap_or(gate).ends_with(GATE) {
         return Some(format!("runs `{gate}` first, not the gate"));
     }
     (rest != vendor).then(|| {
@@ -147,6 +149,7 @@ mod tests {
         assert_eq!(judge(OSTREE, shipped), None);
         let other = "[Service]\nExecStop=/usr/bin/ostree admin finalize-staged --new\n";
         assert!(judge(other, shipped).unwrap().contains("--new"));
+        assert_eq!(judge(OSTREE, &shipped.replace(" --remember", "")), None);
         assert!(judge(OSTREE, "").unwrap().contains("switched off"));
         let late = "[Service]\nExecStop=\nExecStop=/usr/bin/ostree admin finalize-staged\n";
         assert!(judge(OSTREE, late).unwrap().contains("not the gate"));

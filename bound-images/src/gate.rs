@@ -1,7 +1,8 @@
 //! The gate: may the staged root become the next boot?
 //!
 //! It reads the staged root and its store again and trusts nobody's word that they are complete.
-//! It writes one thing only: why it refused, for those who ask after the reboot.
+//! It writes one thing only, and only when the host goes down: why it refused, for those who ask after
+//! the reboot.
 
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -18,7 +18,7 @@ held_back() {
     host deploy B logger=$site/logger:2 exporter=$site/exporter:1
     host stage B
     bound-images stage >stage.log 2>&1
-    bound-images gate >gate.log 2>&1
+    bound-images gate --remember >gate.log 2>&1
     true
 }
 

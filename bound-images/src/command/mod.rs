@@ -148,7 +148,7 @@ pub(crate) async fn run(cli: Cli, outside: Outside, style: Style) -> anyhow::Res
         // They were done above: they need neither configuration nor machine.
         cli::Command::Man(_) | cli::Command::Completions(_) => Ok(Exit::Well),
         cli::Command::Gate(gate) if gate.soft_reboot => gate::soft_reboot(&machine, style),
-        cli::Command::Gate(_) => gate::run(&machine, style),
+        cli::Command::Gate(gate) => gate::run(&machine, gate.remember, style),
         cli::Command::Release(typed) => {
             release::run(&machine, &typed.root, &typed.reason, style).await
         }

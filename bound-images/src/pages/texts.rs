@@ -132,8 +132,10 @@ pub(crate) const PAGES: &[Page] = &[
         name: "gate",
         text: &[
             "Asked by the unit that finalizes a staged root, at shutdown. It reads the staged root and \
-                 its store again and trusts nobody's word. Why it refused is in \
-                 /var/lib/bound-images/held-back.json, in the journal, and in status.",
+                 its store again and trusts nobody's word.",
+            "Asked by a person it writes nothing. The units ask with --remember (--soft-reboot does the \
+                 same): then a refusal goes to /var/lib/bound-images/held-back.json, to the journal \
+                 and to status, until a root passes.",
         ],
         examples: &[("bound-images gate", "What the gate would say if the host went down now.")],
         exits: &[

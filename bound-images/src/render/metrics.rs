@@ -16,10 +16,11 @@ pub(crate) fn metrics(status: &Status) -> String {
         "1",
     );
     roots(&mut page, &status.roots);
-    let held = status.held_back.as_ref();
+    // What was held back and has come to be complete waits for the next boot only.
+    let held = status.held_back.as_ref().filter(|_| !status.is_mended());
     page.plain(
         "bound_images_held_back",
-        "Whether the last update was held back (1) or not (0).",
+        "Whether the last update was held back and is not complete yet (1) or not (0).",
         usize::from(held.is_some()),
     );
     page.plain(
