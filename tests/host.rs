@@ -91,6 +91,7 @@ fn an_update_that_was_held_back_goes_on_after_the_reboot() {
     if !have(&["python3"]) {
         return;
     }
+    const STAGE: &str = "; at once: `bound-images stage`";
     let host = Machine::new();
     host.stage(&["--late-binding"]).expect(0, &["Staged"]);
     host.deploy("b", &[("one", ONE), ("new", NEW)]);
@@ -107,11 +108,20 @@ fn an_update_that_was_held_back_goes_on_after_the_reboot() {
     host.boot("a");
     host.undeploy("b");
     let status = host.run(&["status"]);
-    status.expect(1, &["held back", "new.container", "Fetched in the background"]);
+    status.expect(1, &["held back", "new.container", "Fetched in the background", STAGE]);
+    // Nothing names a root that is not there.
+    assert!(!status.all().contains("--root"), "{}", status.all());
+    assert_eq!(host.status()["fetched"], Value::Null);
     fs::remove_dir_all(host.world.path("bundle")).unwrap();
     fs::rename(host.world.path("later"), host.world.path("bundle")).unwrap();
     host.run(&["gc"]).expect(0, &[]);
-    host.stage(&[]).expect(0, &["All images", "stage it again"]);
+    host.stage(&[]).expect(0, &["All images", "stage the update again"]);
+    let status = host.run(&["status"]);
+    status.expect(1, &["held back", "All images of bbbbbbbbbbbb.0 are here", "`bootc upgrade`"]);
+    for gone in ["is missing", "Fetched in the background", "--root"] {
+        assert!(!status.all().contains(gone), "{gone}: {}", status.all());
+    }
+    assert_eq!(host.status()["fetched"], serde_json::json!([id("b")]));
 
     // The same commit again, with another serial number and no registry: nothing is fetched.
     fs::rename(host.world.path("bundle"), host.world.path("later")).unwrap();

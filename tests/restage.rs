@@ -33,7 +33,7 @@ fn nobody_is_asked_for_what_was_fetched_meanwhile() {
     assert!(!some.err.contains("passed over") && !some.err.contains("optional"), "{}", some.all());
     fs::remove_dir_all(&bundle).unwrap();
     fs::rename(&later, &bundle).unwrap();
-    host.stage(&[]).expect(0, &["All images of", "stage it again"]);
+    host.stage(&[]).expect(0, &["All images of", "stage the update again"]);
 
     fs::remove_dir_all(&bundle).unwrap();
     small(&host.world, TWO);

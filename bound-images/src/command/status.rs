@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use host::{Deployment, Role};
+use host::{Deployment, Role, RootId};
 use serde::Serialize;
 
 use super::{Exit, verify};
@@ -11,7 +11,7 @@ use crate::gate::{self, HeldBack};
 use crate::last_stage::{self, LastStage};
 use crate::machine::Machine;
 use crate::pool::released::Release;
-use crate::pool::wanted;
+use crate::pool::wanted::{self, Found};
 use crate::render::{self, Style};
 use crate::shadow::Shadow;
 use crate::state::{self, ImageState, State, StoreState};
@@ -90,6 +90,9 @@ pub struct Status {
     pub last_stage: Option<LastStage>,
     /// Roots whose images are being fetched although they are not staged now.
     pub wanted: Vec<String>,
+    /// Those of them whose images have all come.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fetched: Vec<String>,
     /// Why it cannot be told what is staged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub staged_fault: Option<String>,
@@ -112,6 +115,29 @@ impl Status {
             let is_it = root.role == Role::Staged && held == Some(root.id.as_str());
             is_it && matches!(root.state, Standing::Complete | Standing::NoBindings)
         })
+    }
+
+    /// Whether a root of this host has this id.
+    #[must_use]
+    pub fn has(&self, id: &str) -> bool {
+        self.roots.iter().any(|root| root.id == id)
+    }
+
+    /// Why the last update was held back, as far as it is so still. The remedies were for a root that was
+    /// there: when it is gone, no command can name it.
+    #[must_use]
+    pub fn held_reasons(&self) -> Vec<String> {
+        let Some(held) = &self.held_back else { return Vec::new() };
+        let gone = held.root.as_ref().filter(|id| !self.has(id));
+        let Some(root) = gone.and_then(|id| RootId::parse(id)) else { return held.why.clone() };
+        let fetched = self.fetched.iter().any(|id| id == root.as_str());
+        let named = format!("`bound-images stage --root {}", root.short());
+        let without = |why: &String| {
+            let parts: Vec<&str> = why.split("; ").filter(|part| !part.contains(&named)).collect();
+            let why_alone = parts.join("; ");
+            (!fetched || why_alone == *why).then_some(why_alone)
+        };
+        held.why.iter().filter_map(without).collect()
     }
 }
 
@@ -179,15 +205,20 @@ pub fn gather(machine: &Machine) -> anyhow::Result<Status> {
         log::warn!("{error:#}");
         None
     });
-    let wanted = wanted::read_all(&machine.pool_directory()).unwrap_or_else(|error| {
+    let directory = machine.pool_directory();
+    let wanted = wanted::read_all(&directory).unwrap_or_else(|error| {
         log::warn!("{error:#}");
         Vec::new()
     });
+    let ids = |fits: &dyn Fn(&Found) -> bool| -> Vec<String> {
+        wanted.iter().filter(|found| fits(found)).map(|found| found.root.to_string()).collect()
+    };
     Ok(Status {
         roots,
         held_back,
         last_stage,
-        wanted: wanted.iter().map(|found| found.root.to_string()).collect(),
+        wanted: ids(&|_| true),
+        fetched: ids(&|found| found.is_fetched(&directory)),
         staged_fault: host.staged_fault.clone(),
         gate_faults: match host.roots.is_empty() {
             true => Vec::new(),

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
-use binding::{Binding, Place, Platform, PullOptions, Reference};
+use binding::record::MAX_RECORD;
+use binding::{Binding, Bindings, Place, Platform, PullOptions, RECORD_FILE, Record, Reference};
 use host::RootId;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +103,21 @@ impl Wanted {
             required: image.required,
         };
         self.images.iter().map(binding).collect()
+    }
+}
+
+impl Found {
+    /// Whether all that it wants was fetched into the pool at `directory`: what is being made for it has
+    /// its record then, which is written last.
+    #[must_use]
+    pub fn is_fetched(&self, directory: &Path) -> bool {
+        let path = directory.join("partial").join(self.root.as_str()).join("store");
+        let record = read_optional(&path.join(RECORD_FILE), MAX_RECORD as u64).ok().flatten();
+        let record = record.and_then(|text| Record::parse(&text).ok());
+        let (Some(record), Some(wanted)) = (record, &self.wanted) else { return false };
+        let bindings = Bindings { bindings: wanted.bindings(), findings: Vec::new() };
+        record.matches(&bindings, &Platform::host()).is_empty()
+            && record.bindings.iter().all(|binding| binding.present)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use host::RootId;
+use host::{Role, RootId};
 use serde_json::json;
 
 use super::table::{Cell, table};
@@ -70,14 +70,16 @@ fn status_text(status: &Status, style: Style) -> String {
         // What stands above already need not be said again, nor what is true no more.
         let told = status.roots.iter().find(|root| held.root.as_ref() == Some(&root.id));
         let is_told = told.is_some_and(|root| root.problems == held.why);
-        let (end, why): (_, &[String]) = match (status.is_mended(), is_told) {
-            (true, _) => (". It is complete now, and will", &[]),
-            (false, true) => (", for what is said above", &[]),
-            (false, false) => (":", &held.why),
+        let reasons = status.held_reasons();
+        let (end, why) = match (status.is_mended(), is_told, reasons.is_empty()) {
+            (true, ..) => (". It is complete now, and will", Vec::new()),
+            (false, true, _) => (", for what is said above", Vec::new()),
+            (false, false, false) => (":", reasons),
+            (false, false, true) => ("", Vec::new()),
         };
         out.push_str(&format!("{end}\n"));
         for why in why {
-            out.push_str(&format!("  {}\n", shorten(&printable(why))));
+            out.push_str(&format!("  {}\n", shorten(&printable(&why))));
         }
     }
     if let Some(last) = status.last_stage.as_ref().filter(|last| !last.succeeded()) {
@@ -89,14 +91,7 @@ fn status_text(status: &Status, style: Style) -> String {
             "\nThe last stage {how}; `journalctl -u bound-images-stage.service` has more\n"
         ));
     }
-    if !status.wanted.is_empty() {
-        let roots: Vec<String> =
-            status.wanted.iter().filter_map(|id| RootId::parse(id)).map(|id| id.short()).collect();
-        out.push_str(&format!(
-            "\nFetched in the background until it is staged again: {}\n",
-            roots.join(", ")
-        ));
-    }
+    out.push_str(&wanted_text(status));
     for fault in &status.gate_faults {
         out.push_str(&format!("\nThe gate is not in place: {}\n", printable(fault)));
     }
@@ -107,6 +102,35 @@ fn status_text(status: &Status, style: Style) -> String {
         ));
     }
     out
+}
+
+/// What is fetched for roots that are not there now, and what has come.
+fn wanted_text(status: &Status) -> String {
+    let (here, awaited): (Vec<&String>, Vec<&String>) =
+        status.wanted.iter().partition(|id| status.fetched.contains(id) && !status.has(id));
+    let names = |ids: &[&String]| -> Vec<String> {
+        ids.iter().filter_map(|id| RootId::parse(id)).map(|id| id.short()).collect()
+    };
+    let mut out: String =
+        names(&here).iter().map(|root| format!("\n{}\n", all_here(root))).collect();
+    if !awaited.is_empty() {
+        // With a root that is staged, `stage` would be for that one.
+        let staged = status.roots.iter().any(|root| root.role == Role::Staged);
+        let now = if staged { "" } else { "; at once: `bound-images stage`" };
+        let roots = names(&awaited).join(", ");
+        out.push_str(&format!(
+            "\nFetched in the background until it is staged again: {roots}{now}\n"
+        ));
+    }
+    out
+}
+
+/// What to do when all images of a root that is not there have come.
+fn all_here(root: &str) -> String {
+    format!(
+        "All images of {root} are here; stage the update again (`bootc upgrade`, `rpm-ostree upgrade`, \
+         `ostree admin upgrade`)"
+    )
 }
 
 fn roots_text(roots: &[RootStatus], style: Style) -> String {
@@ -235,7 +259,7 @@ pub fn prefetched(root: &RootId, whole: bool, style: Style) -> io::Result<()> {
     }
     let root = root.short();
     print(&match whole {
-        true => format!("All images of {root} are here; stage it again.\n"),
+        true => format!("{}.\n", all_here(&root)),
         false => format!("Not all images of {root} are here yet.\n"),
     })
 }
