@@ -73,6 +73,7 @@ impl Guarded {
         let mut command = self.world.command("stage", &["-vv"]);
         command.args(more).env("PATH", format!("{}:{path}", self.world.path("bin").display()));
         command.env("TMPDIR", &temporary).envs(variables.iter().copied());
+        command.current_dir(self.world.path(""));
         Ran::of(command.output().unwrap())
     }
 
@@ -121,6 +122,12 @@ const WAYS: &[Way] = &[
         let file = guarded.world.path("operator.json");
         fs::write(&file, guarded.auth(&guarded.registry.host())).unwrap();
         vec!["--authfile".to_owned(), file.display().to_string()]
+    }),
+    ("--authfile, from the directory it is in", |guarded| {
+        guarded.bind("");
+        let file = guarded.world.path("operator.json");
+        fs::write(&file, guarded.auth(&guarded.registry.host())).unwrap();
+        vec!["--authfile".to_owned(), "operator.json".to_owned()]
     }),
     ("/usr/lib/ostree/auth.json", |guarded| {
         guarded.bind("");

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// Binds container images to the root file system that they came with.
 #[derive(Debug, Parser)]
@@ -14,6 +15,11 @@ pub struct Cli {
     pub(crate) tests: ForTests,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// A path that means the same to whoever opens it, wherever that is done from.
+fn absolute() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(std::path::absolute)
 }
 
 /// What no person types: neither help nor completions nor man pages have it.
@@ -207,7 +213,7 @@ pub(crate) struct Stage {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Credentials for registries, in the format of containers-auth.json(5)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute(), value_hint = ValueHint::FilePath)]
     pub(crate) authfile: Option<PathBuf>,
     /// Read every file of the store that is there, and replace what is damaged (never a store in use)
     #[arg(long)]
@@ -272,7 +278,7 @@ pub(crate) struct Lint {
     #[arg(long)]
     pub(crate) check_registry: bool,
     /// Credentials for registries, in the format of containers-auth.json(5)
-    #[arg(long, value_name = "FILE", requires = "check_registry")]
+    #[arg(long, value_name = "FILE", value_parser = absolute(), value_hint = ValueHint::FilePath, requires = "check_registry")]
     pub(crate) authfile: Option<PathBuf>,
 }
 
@@ -285,7 +291,7 @@ pub(crate) struct Pin {
     #[arg(long)]
     pub(crate) check: bool,
     /// Credentials for registries, in the format of containers-auth.json(5)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute(), value_hint = ValueHint::FilePath)]
     pub(crate) authfile: Option<PathBuf>,
     /// Names of the links in usr/lib/bootc/bound-images.d (default: all)
     #[arg(value_name = "NAME")]
@@ -313,7 +319,7 @@ pub(crate) struct Bundle {
     #[arg(long)]
     pub(crate) prune: bool,
     /// Credentials for registries, in the format of containers-auth.json(5)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = absolute(), value_hint = ValueHint::FilePath)]
     pub(crate) authfile: Option<PathBuf>,
     /// How many layers to fetch at the same time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]

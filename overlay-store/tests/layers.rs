@@ -355,8 +355,11 @@ fn ends_of_streams() {
         unpacked(&[body.as_slice(), tail].concat(), |diff| assert!(diff.join("f").is_file()));
     }
     unpacked(b"", |diff| assert_eq!(fs::read_dir(diff).unwrap().count(), 0));
-    for cut in [1, 511, 513, 1000] {
+    for cut in [1, 511, 513, 518] {
         assert!(Place::new().unpack(&body[..cut]).is_err(), "cut after {cut}");
+    }
+    for end in [519, 520, 1023] {
+        unpacked(&body[..end], |diff| assert_eq!(fs::read(diff.join("f")).unwrap(), b"content"));
     }
 }
 

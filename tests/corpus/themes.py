@@ -129,7 +129,11 @@ def ends():
     def one(name, tail):
         return (Tar().directory(b"e/").add(b"e/" + name, name).raw(tail), "gzip")
 
-    return [one(b"no-trailer", b""), one(b"half-trailer", b"\0" * 512), one(b"junk", b"\0" * 1024 + b"junk after the trailer"),
+    def without_padding(name, left):
+        tar = Tar().directory(b"e/").add(b"e/" + name, b"1")
+        return (Tar().raw(tar.data[:left - 511]), "gzip")
+
+    return [without_padding(b"no-padding", 0), without_padding(b"half-padding", 200), one(b"no-trailer", b""), one(b"half-trailer", b"\0" * 512), one(b"junk", b"\0" * 1024 + b"junk after the trailer"),
             one(b"long", b"\0" * 10240), one(b"member-after", b"\0" * 1024 + Tar().add(b"e/not-there", b"x").end().data),
             (Tar(), "none"), (Tar().end(), "gzip")]
 

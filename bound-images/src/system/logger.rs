@@ -5,10 +5,12 @@ use systemd_journal_logger::JournalLog;
 
 use crate::render;
 
-/// What libraries think while they shake hands helps nobody here.
+/// What libraries think while they shake hands helps nobody here; what comes of it, we say ourselves, since skopeo may have
+/// the image all the same. Their warnings are for those who ask for more.
 fn is_heard(metadata: &Metadata<'_>) -> bool {
-    let is_chatter = ["rustls", "ureq"].iter().any(|name| metadata.target().starts_with(name));
-    !is_chatter || metadata.level() <= Level::Warn
+    let is_library = ["rustls", "ureq"].iter().any(|name| metadata.target().starts_with(name));
+    let asked = log::max_level() > LevelFilter::Warn;
+    !is_library || asked && metadata.level() <= Level::Warn
 }
 
 struct Journal(JournalLog);

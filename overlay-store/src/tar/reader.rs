@@ -136,7 +136,7 @@ impl<R: BufRead> Reader<R> {
     }
 
     /// The next member, or none at the end of the archive: two zero blocks, or, as many tools
-    /// accept, the end of the stream in their place. What the caller left of the current member's
+    /// accept, the end of the stream in their place, or in that of the padding before them. What the caller left of the current member's
     /// content is an error of the caller and reported as such.
     ///
     /// # Errors
@@ -145,10 +145,12 @@ impl<R: BufRead> Reader<R> {
         if self.left > 0 {
             return Err(self.raw.fault("the content of the member before was not read".to_owned()));
         }
-        if self.raw.keep(self.padding)? < self.padding {
-            return Err(self.raw.fault("the stream ends inside a block".to_owned()));
+        let padding = std::mem::take(&mut self.padding);
+        if self.raw.keep(padding)? < padding {
+            // Some programs (umoci) leave out the padding of the last member, or end in it, and Go's reader takes it: all
+            // of the content was there.
+            return Ok(None);
         }
-        self.padding = 0;
         let mut meta = Meta::default();
         loop {
             let Some(block) = self.raw.block()? else {
