@@ -107,6 +107,12 @@ fn what_was_typed_wrong_and_roots_that_are_not_there() {
         let file = world.path("registries.conf");
         run(&[command, "--root", file.to_str().unwrap()]).expect(3, &["registries.conf"]);
     }
+    // README.md has these two, below its table of exit codes.
+    let bare = tempfile::tempdir().unwrap();
+    for (command, code) in [("stage", 2), ("lint", 2), ("list", 3), ("verify", 3)] {
+        let ran = run(&[command, "--root", bare.path().to_str().unwrap()]);
+        ran.expect(code, &["is not a root: it has no usr directory"]);
+    }
     world.bind_images(&[("one", ONE)]);
     for bundle in ["none", "root", "registries.conf"] {
         let path = world.path(bundle);

@@ -218,6 +218,8 @@ fn a_repair_takes_nothing_from_stores_that_share_the_damage() {
     fs::write(&shared, "planted").unwrap();
     let repaired = host.stage(&["--root", "booted", "--repair"]);
     repaired.expect(0, &["reading every file of 3 layers", "[3/3] read layer", "Staged 2 images"]);
+    let later = "note: the store that is mounted stays as it is until the next boot";
+    assert!(repaired.err.contains(later), "{}", repaired.all());
     host.run(&["verify", "--deep", "--root", "booted"]).expect(0, &["every file"]);
     host.run(&["list", "--root", "staged"]).expect(1, &["damaged", "present"]);
     host.run(&["gate"]).expect(1, &["deep verification"]);

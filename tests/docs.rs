@@ -35,6 +35,17 @@ fn the_readme_quotes_the_demo() {
     demo.arg(source("tests/demo/demo.sh")).env("BOUND_IMAGES", PROGRAM);
     let said = Ran::of(demo.output().unwrap());
     assert_eq!(said.code, Some(0), "{}", said.all());
+    // What it shows of Podman can be typed, as the README has it.
+    if have(&["podman"]) {
+        let store = "/target/demo/root/usr/lib/containers/storage";
+        for command in ["images --digests", "run "] {
+            let shown = said.out.lines().any(|line| {
+                line.starts_with("$ podman --storage-opt additionalimagestore=/")
+                    && line.contains(&format!("{store} {command}"))
+            });
+            assert!(shown, "{command}: {}", said.all());
+        }
+    }
     let output = tempfile::NamedTempFile::new().unwrap();
     fs::write(output.path(), format!("{}{}", said.out, said.err)).unwrap();
     let mut judge = Command::new("python3");

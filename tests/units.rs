@@ -177,6 +177,31 @@ fn every_file_is_where_a_distribution_puts_it() {
 }
 
 #[test]
+fn every_link_of_an_installed_document_leads_to_an_installed_file() {
+    if !have("make") {
+        return;
+    }
+    let installed = Installed::below("/usr");
+    let (mut dead, mut checked) = (Vec::new(), 0);
+    for document in below(&installed.root()) {
+        if document.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = fs::read_to_string(&document).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+        for link in links.filter(|link| !link.starts_with("https://") && !link.starts_with('#')) {
+            checked += 1;
+            let path = link.split('#').next().unwrap();
+            if !document.with_file_name(path).is_file() {
+                dead.push(format!("{}: {link}", document.display()));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "dead links:\n{}", dead.join("\n"));
+    assert!(checked > 40, "only {checked} links were found");
+}
+
+#[test]
 fn uninstall_leaves_what_others_need() {
     if !have("make") {
         return;
@@ -193,6 +218,7 @@ fn uninstall_leaves_what_others_need() {
         left.lines().partition(|line| line.contains("/usr/lib/containers/storage"));
     assert_eq!((store.len(), rest), (6, vec![other]), "{left}");
     assert!(!installed.units().join("ostree-finalize-staged.service.d").exists());
+    assert!(!installed.root().join("usr/share/doc/bound-images").exists());
     // And where there is nothing of it any more.
     installed.make("uninstall");
     assert_eq!(installed.listing(), left);

@@ -13,6 +13,7 @@ bin=$prefix/bin
 libexec=$prefix/libexec
 systemd=$prefix/lib/systemd
 units=$systemd/system
+doc=$prefix/share/doc/bound-images
 store=/usr/lib/containers/storage
 
 # mode | source | destination. Programs first: nothing may name a program that is not there. Read backwards to
@@ -33,20 +34,15 @@ TABLE
     done
     cat <<TABLE
 644|80-bound-images.preset|$systemd/system-preset/80-bound-images.preset
-644|../README.md|$prefix/share/doc/bound-images/README.md
-644|../CHANGELOG.md|$prefix/share/doc/bound-images/CHANGELOG.md
-644|../docs/upgrade.md|$prefix/share/doc/bound-images/upgrade.md
-644|../docs/upgrade.svg|$prefix/share/doc/bound-images/upgrade.svg
-644|../docs/operator.md|$prefix/share/doc/bound-images/operator.md
-644|../docs/findings.md|$prefix/share/doc/bound-images/findings.md
-644|../docs/units.md|$prefix/share/doc/bound-images/units.md
-644|../LICENSE-APACHE|$prefix/share/doc/bound-images/LICENSE-APACHE
-644|../LICENSE-MIT|$prefix/share/doc/bound-images/LICENSE-MIT
-644|../docs/alerts.yml|$prefix/share/doc/bound-images/alerts.yml
 644|$build/completions/bash|$prefix/share/bash-completion/completions/bound-images
 644|$build/completions/zsh|$prefix/share/zsh/site-functions/_bound-images
 644|$build/completions/fish|$prefix/share/fish/vendor_completions.d/bound-images.fish
 TABLE
+    # In the directories of the sources, so that their links lead somewhere.
+    local document
+    while read -r document; do
+        echo "644|../$document|$doc/$document"
+    done < <(documents)
     local page
     for page in ../man/*.[578]; do
         echo "644|$page|$prefix/share/man/man${page##*.}/${page##*/}"
@@ -56,6 +52,14 @@ TABLE
         [ -e "$page" ] || continue
         echo "644|$page|$prefix/share/man/man1/${page##*/}"
     done
+}
+
+# What is of use on a host; not what is for whoever changes the project.
+documents() {
+    cd ..
+    printf '%s\n' README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT units/README.md docs/alerts.yml \
+        docs/*.md docs/*.svg docs/schema/*.json
+    find quadlet-examples -type f | LC_ALL=C sort
 }
 
 pages_of_commands() {
@@ -86,12 +90,19 @@ LINKS
     unit_pages
 }
 
+# A link to what documents() leaves out is only its text.
+unlink='s,\[\([^]]*\)\]([./]*\(CONTRIBUTING\|docs/decisions/\|decisions/\|tests/\|packaging/\|benchmark\.json\)[^)]*),\1,g'
+
 # Beside its destination and renamed: a program that runs, or a generator that starts, never sees half a file.
 put() {
     local mode=$1 source=$2 to=$destdir$3
     install -d -m 755 "$(dirname "$to")"
     case $source in
     "$build"/*) install -m "$mode" "$source" "$to.new" ;;
+    *.md)
+        sed -e "$unlink" "$source" >"$to.new"
+        chmod "$mode" "$to.new"
+        ;;
     *)
         # In man pages a hyphen is \-.
         sed -e "s,/usr/bin/bound-images,$bin/bound-images,; s,/usr/libexec/bound-images,$libexec/bound-images," \
@@ -104,16 +115,17 @@ put() {
     mv -f "$to.new" "$to"
 }
 
-# The directory of $1, where it is empty now and only units and files like ours are in it.
+# The directories of $1, where they are empty now and only units and files like ours are in them.
 prune() {
-    local directory
-    directory=$(dirname "$1")
-    case $directory in
-    *.wants | *.requires | *.service.d | */doc/bound-images) ;;
-    *) return 0 ;;
-    esac
-    # Not where nothing was installed.
-    [ ! -d "$destdir$directory" ] || rmdir --ignore-fail-on-non-empty "$destdir$directory"
+    local directory=$1
+    while directory=$(dirname "$directory"); do
+        case $directory in
+        *.wants | *.requires | *.service.d | */doc/bound-images | */doc/bound-images/*) ;;
+        *) return 0 ;;
+        esac
+        # Not where nothing was installed.
+        [ ! -d "$destdir$directory" ] || rmdir --ignore-fail-on-non-empty "$destdir$directory"
+    done
 }
 
 case $command in

@@ -5,6 +5,12 @@
 set -euo pipefail
 store=$(realpath -- "${1:?usage: podman-on-store.sh STORE COMMAND [ARG...]}")
 shift
+command=$1
+shift
+flags=()
+if [ "$command" = run ]; then
+    flags=(--rm --pull=never --cgroups=disabled --network=none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000)
+fi
 
 if [ -z "${PODMAN_ON_STORE:-}" ]; then
     # conmon's sockets need a short path, so this is not below target/. The mounts, podman's too, end
@@ -12,8 +18,10 @@ if [ -z "${PODMAN_ON_STORE:-}" ]; then
     scratch=$(mktemp -d /tmp/bi.XXXXXX)
     trap 'rm -rf --one-file-system "$scratch"' EXIT
     export PODMAN_ON_STORE=$scratch
-    printf '$ podman %s\n' "$*"
-    unshare --mount --propagation private "$0" "$store" "$@"
+    # What can be typed: the rest keeps it apart from the machine.
+    typed="podman --storage-opt additionalimagestore=$store $command ${flags[*]} $*"
+    printf '$ %s\n' "${typed//  / }"
+    unshare --mount --propagation private "$0" "$store" "$command" "$@"
     exit
 fi
 scratch=$PODMAN_ON_STORE
@@ -29,12 +37,6 @@ if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
 fi
 
-command=$1
-shift
-flags=()
-if [ "$command" = run ]; then
-    flags=(--rm --pull=never --cgroups=disabled --network=none --ulimit nofile=1024:1024 --ulimit nproc=1000:1000)
-fi
 export PODMAN_IGNORE_CGROUPSV1_WARNING=1
 podman --root "$scratch/root" --runroot "$scratch/run" --tmpdir "$scratch/tmp" \
     --storage-driver overlay --storage-opt "additionalimagestore=$store" \

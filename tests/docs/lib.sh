@@ -10,10 +10,11 @@ export CONTAINERS_REGISTRIES_CONF=$W/registries.conf
 mkdir -p "$W/host"
 bound-images() { "$BOUND_IMAGES" "$@" --host "$W/host"; }
 
-# image REFERENCE [TEXT]: one of two layers, into the bundle. The lower one is the same for all images.
+# image REFERENCE [TEXT]: one of two layers, into the bundle. The lower one is the same for all images, the upper one has
+# FILE (or `name`), with TEXT.
 image() {
     printf '[{"path": "bin", "type": "dir"}, {"path": "bin/run", "content": "not really", "mode": "0755"}]' >"$W/base.json"
-    printf '[{"path": "name", "content": "%s %s"}]' "$1" "${2:-}" >"$W/top.json"
+    printf '[{"path": "%s", "content": "%s %s"}]' "${FILE:-name}" "$1" "${2:-}" >"$W/top.json"
     python3 "$project/tests/corpus/mkimage.py" image "$W/${BUNDLE:-bundle}" --ref "$1" --layer "$W/base.json" --layer "$W/top.json" >"$W/made"
     rm "$W/base.json" "$W/top.json" "$W/made"
 }

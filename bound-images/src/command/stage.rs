@@ -23,6 +23,10 @@ use crate::system::journal;
 /// How often staging starts over because another root was staged meanwhile.
 const MAX_ROUNDS: usize = 10;
 
+/// What a repair of the root that runs does not do at once.
+const MOUNTED: &str = "note: the store that is mounted stays as it is until the next boot; \
+     the mended one counts from then on";
+
 /// What one stage works with.
 pub(crate) struct Run<'a> {
     /// The machine.
@@ -161,6 +165,9 @@ impl Run<'_> {
         match stage::stage(&self.settings, &state, site, source, &observer).await {
             Ok(outcome) => {
                 render::stage(&outcome, self.style).context("cannot write the result")?;
+                if self.settings.repair && is_new(&outcome) && self.has_mounted(&state) {
+                    render::note(MOUNTED);
+                }
                 Ok(outcome_exit(&outcome, &state))
             }
             Err(error) => {
@@ -171,6 +178,17 @@ impl Run<'_> {
                 Ok(exit(&error))
             }
         }
+    }
+
+    /// Whether it is the root that runs, with a store that stays mounted.
+    fn has_mounted(&self, state: &State) -> bool {
+        // Late binding mounts what it made.
+        if self.settings.late {
+            return false;
+        }
+        let (Some(id), StoreState::Ours(_)) = (&state.id, &state.store) else { return false };
+        let roots = self.machine.roots();
+        roots.is_ok_and(|roots| roots.with(Role::Booted).is_some_and(|root| root.id == *id))
     }
 
     /// For a root of this host, and not any directory, the host is kept awake.
@@ -235,6 +253,11 @@ fn usable(directories: &[PathBuf]) -> Vec<bundle::Bundle> {
         }
     }
     found
+}
+
+/// Whether a store took the place of another.
+const fn is_new(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Published(_) | Outcome::Linked(_))
 }
 
 /// A required image may be missing only from a root that runs already.
