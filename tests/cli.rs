@@ -37,6 +37,15 @@ fn a_root_that_binds_nothing_is_complete() {
 }
 
 #[test]
+fn a_binding_that_cannot_be_understood_is_not_none() {
+    let world = World::new();
+    world.link("x.container", "/usr/share/containers/systemd/none.container");
+    let list = world.run("list", &[]);
+    list.expect(1, &["No binding of ", " can be understood.", "dangling-link"]);
+    assert!(!list.all().contains("binds no images"), "{}", list.all());
+}
+
+#[test]
 fn list_verify_and_stage_end_as_documented() {
     if !have(&["python3"]) {
         return;
