@@ -45,6 +45,24 @@ fn a_binding_that_cannot_be_understood_is_not_none() {
     assert!(!list.all().contains("binds no images"), "{}", list.all());
 }
 
+#[test]
+fn a_foreign_store_that_was_typed_is_there() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let world = two_images();
+    fs::write(world.path("file"), "").unwrap();
+    for (name, why) in [("none", "is not there"), ("file", "is no directory")] {
+        let store = world.path(name);
+        let refused = world.stage(&["--foreign-store", store.to_str().unwrap()]);
+        refused.expect(2, &[store.to_str().unwrap(), why, "leave --foreign-store out"]);
+        world.assert_unpublished(&refused);
+    }
+    let empty = world.path("empty");
+    fs::create_dir(&empty).unwrap();
+    world.stage(&["--foreign-store", empty.to_str().unwrap()]).expect(0, &["Staged 2 images"]);
+}
+
 /// As on a host: what the other one published while it was waited for is not made again.
 #[test]
 fn another_stage_of_a_directory_is_waited_for() {
