@@ -14,6 +14,8 @@ use host::config::Pin;
 
 use crate::requirement::remedy;
 
+pub(crate) use storage::remedy_of_missing;
+
 /// What was found.
 #[derive(Debug)]
 pub struct Linted {
