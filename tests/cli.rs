@@ -37,6 +37,70 @@ fn a_root_that_binds_nothing_is_complete() {
 }
 
 #[test]
+fn a_binding_that_cannot_be_understood_is_not_none() {
+    let world = World::new();
+    world.link("x.container", "/usr/share/containers/systemd/none.container");
+    let list = world.run("list", &[]);
+    list.expect(1, &["No binding of ", " can be understood.", "dangling-link"]);
+    assert!(!list.all().contains("binds no images"), "{}", list.all());
+}
+
+#[test]
+fn a_foreign_store_that_was_typed_is_there() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let world = two_images();
+    fs::write(world.path("file"), "").unwrap();
+    for (name, why) in [("none", "is not there"), ("file", "is no directory")] {
+        let store = world.path(name);
+        let refused = world.stage(&["--foreign-store", store.to_str().unwrap()]);
+        refused.expect(2, &[store.to_str().unwrap(), why, "leave --foreign-store out"]);
+        world.assert_unpublished(&refused);
+    }
+    let empty = world.path("empty");
+    fs::create_dir(&empty).unwrap();
+    world.stage(&["--foreign-store", empty.to_str().unwrap()]).expect(0, &["Staged 2 images"]);
+}
+
+/// As on a host: what the other one published while it was waited for is not made again.
+#[test]
+fn another_stage_of_a_directory_is_waited_for() {
+    if !have(&["python3"]) {
+        return;
+    }
+    let world = two_images();
+    let parent = world.root().join("usr/lib/containers");
+    fs::create_dir_all(&parent).unwrap();
+    let lock = || {
+        let held = fs::File::open(&parent).unwrap();
+        rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        held
+    };
+    let bundle = world.path("bundle");
+    let wait = |between: &dyn Fn()| {
+        let held = lock();
+        let mut command = world.command("stage", &["--wait", "60", "--bundle"]);
+        command.arg(&bundle).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut waiting = command.spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(waiting.try_wait().unwrap().is_none(), "it does not wait");
+        between();
+        drop(held);
+        Ran::of(waiting.wait_with_output().unwrap())
+    };
+    let held = lock();
+    let refused = world.stage(&[]);
+    refused.expect(1, &["another stage of this root is running", "`--wait SECONDS`"]);
+    world.stage(&["--wait", "1"]).expect(1, &["another stage of this root is running"]);
+    drop(held);
+    wait(&|| ()).expect(0, &["Staged 2 images"]);
+    let aside = world.path("aside");
+    fs::rename(world.store(), &aside).unwrap();
+    wait(&|| fs::rename(&aside, world.store()).unwrap()).expect(0, &["Nothing to do"]);
+}
+
+#[test]
 fn list_verify_and_stage_end_as_documented() {
     if !have(&["python3"]) {
         return;

@@ -21,7 +21,6 @@ use tempfile::TempDir;
 
 const TOOLS: [&str; 6] = ["podman", "skopeo", "crun", "python3", "zstd", "unshare"];
 const NAME: &str = "registry.test/foreign:1";
-const NOWHERE: &str = "/nonexistent";
 
 /// An image, a root that was staged without any other store, and what that gave.
 struct World {
@@ -39,13 +38,20 @@ impl World {
         let image = corners(scratch.path(), &bundle, ["gzip", "zstd", "gzip"]);
         let mut world = Self { scratch, bundle, image, wanted: peers::Tree::new() };
         let root = world.root("reference");
-        world.stage(&root, Path::new(NOWHERE)).with_result("published");
+        world.stage(&root, &world.no_store()).with_result("published");
         world.wanted = peers::tree(&root.store());
         world
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
+    }
+
+    /// A directory that no store is in.
+    fn no_store(&self) -> PathBuf {
+        let empty = self.path("empty");
+        fs::create_dir_all(&empty).unwrap();
+        empty
     }
 
     fn root(&self, name: &str) -> Root {
@@ -170,7 +176,9 @@ fn copies_all(world: &World, store: &Path) {
     }
     let root = world.root("root");
     let (bundle, from) = (world.bundle.to_str().unwrap(), link.to_str().unwrap());
-    let words = ["--bundle", bundle, "--foreign-store", NOWHERE, "--foreign-store", from];
+    let empty = world.no_store();
+    let empty = empty.to_str().unwrap();
+    let words = ["--bundle", bundle, "--foreign-store", empty, "--foreign-store", from];
     let planned = root.stage(None, &[&words[..], &["--dry-run"]].concat());
     let plan = planned.of_kind("plan")[0].clone();
     for layer in plan["layers"].as_array().unwrap() {
@@ -354,7 +362,7 @@ fn a_layer_that_is_removed_meanwhile_is_fetched() {
     let bundle = world.bundle.to_str().unwrap();
     world.image = mkimage(&["image", bundle, "--ref", NAME, "--layer", list.to_str().unwrap()]);
     let reference = world.root("many-reference");
-    world.stage(&reference, Path::new(NOWHERE)).with_result("published");
+    world.stage(&reference, &world.no_store()).with_result("published");
     world.wanted = peers::tree(&reference.store());
     let store = world.podman_store();
 
@@ -445,7 +453,7 @@ fn a_sparse_file_that_podman_cannot_give_back_is_fetched() {
     let bundle = world.bundle.to_str().unwrap();
     world.image = mkimage(&["image", bundle, "--ref", NAME, "--layer", &layer.to_string()]);
     let reference = world.root("sparse-reference");
-    world.stage(&reference, Path::new(NOWHERE)).with_result("published");
+    world.stage(&reference, &world.no_store()).with_result("published");
     world.wanted = peers::tree(&reference.store());
     let store = world.podman_store();
     let root = world.root("root");

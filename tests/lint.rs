@@ -238,6 +238,61 @@ fn help_has_the_formats_that_a_command_takes() {
     }
 }
 
+/// A link that was forgotten, or put where nobody reads it, is no finding: Podman may be meant to pull.
+#[test]
+fn quadlets_of_which_none_is_bound_are_told() {
+    let systemd = |name: &'static str, body: &str| {
+        let at = match name {
+            "x" => "usr/share/containers/systemd/x.container",
+            "y" => "usr/share/containers/systemd/y.container",
+            _ => "usr/share/containers/systemd/z.image",
+        };
+        text(at, body)
+    };
+    let run = |name, image: &str| systemd(name, &format!("[Container]\nImage={image}\n"));
+    let elsewhere = || {
+        let target = "/usr/share/containers/systemd/x.container";
+        Lay::Link("usr/lib/bootc/bound-images/x.container", target)
+    };
+    let pulls = || systemd("z", &format!("[Image]\nImage={}\n", image()));
+    let bound = "usr/lib/bootc/bound-images.d";
+    let one = "note: 1 Quadlet names an image, and it is not bound";
+    let two = "note: 2 Quadlets name images, and none is bound";
+    for (layers, wanted) in [
+        (vec![], None),
+        (vec![run("x", &image())], Some(one)),
+        (vec![run("x", &image()), elsewhere()], Some(one)),
+        (vec![run("x", &image()), Lay::Dir(bound.into())], Some(one)),
+        (vec![run("x", "z.image"), pulls()], Some(two)),
+        (vec![run("x", "y.build")], None),
+        (vec![systemd("x", "[Container]\nRootfs=/x\n")], None),
+        (
+            vec![
+                run("x", &image()),
+                Bind("b.container", format!("[Container]\nImage={}\n", image())),
+            ],
+            None,
+        ),
+        (
+            vec![
+                run("x", &image()),
+                Lay::Link("usr/lib/bootc/bound-images.d/x.container", "/none"),
+            ],
+            None,
+        ),
+    ] {
+        let world = root(layers);
+        let ran = world.run("lint", &["--strict"]);
+        match wanted {
+            Some(note) => {
+                ran.expect(0, &["nothing to complain of", note, bound]);
+                world.run("lint", &["--format", "github"]).expect(0, &[note]);
+            }
+            None => assert!(!ran.err.contains("bound:"), "{}", ran.all()),
+        }
+    }
+}
+
 #[test]
 fn formats_and_exit_codes() {
     let world = root(vec![runs("quay.io/a:1")]);

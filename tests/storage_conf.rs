@@ -103,7 +103,10 @@ fn what_cannot_be_done_is_said() {
     // A path that is not there breaks every command of Podman.
     fs::remove_dir(world.store()).unwrap();
     world.write(USR, "[storage]\nrunroot = '/r'\ngraphroot = '/g'\n");
-    run(&world, &["enable"]).expect(1, &["Podman 4.9-5.5, 5.6-5.8 fails", "is no directory here"]);
+    let enable = run(&world, &["enable"]);
+    enable.expect(1, &["Podman 4.9-5.5, 5.6-5.8 fails", "is no directory here"]);
+    let stage = format!("`bound-images stage --root {}`", world.root().display());
+    enable.says(&["/usr/lib/containers/storage is not there: install bound-images", &stage]);
     // Links are followed inside the root, never out of it.
     let outside = world.path("outside");
     fs::create_dir(&outside).unwrap();

@@ -8,6 +8,7 @@ use oci_digest::Digest;
 use crate::bindings::{Binding, Bindings};
 use crate::bootc;
 use crate::finding::{Code, Finding, Place, Severity};
+use crate::quadlet::image::meaning;
 use crate::quadlet::search::{ETC, Files, MAX_FILE, Search, USR};
 use crate::quadlet::unit::Unit;
 use crate::record::BINDINGS_PATH;
@@ -169,6 +170,22 @@ pub fn check_unused(files: &Files<'_>, bindings: &[Binding]) -> Vec<Finding> {
             Some(Finding::new(Code::UnusedImage, Place::file(path), why, fix).about(name))
         })
         .collect()
+}
+
+/// How many Quadlets of the root name an image that could be bound, where nothing is bound at all: then links
+/// may have been forgotten, or stand in another directory than the one that is read.
+#[must_use]
+pub fn count_unbound(files: &Files<'_>, bound: &Bindings) -> usize {
+    if !bound.bindings.is_empty() || bound.has_errors() {
+        return 0;
+    }
+    let Ok(search) = Search::read(files, &[USR]) else { return 0 };
+    let names_image = |name: &&str| {
+        let unit = search.find(files, name).and_then(|path| search.unit(files, path).ok());
+        unit.is_some_and(|(unit, _)| meaning(&unit, &search, files, &mut Vec::new()).is_ok())
+    };
+    let names = [".container", ".image"].into_iter().flat_map(|end| search.names(end));
+    names.filter(names_image).count()
 }
 
 /// The `.image` units that a container or volume names: as its image, or as what it mounts.

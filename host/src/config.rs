@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -75,17 +76,17 @@ pub struct Config {
 struct Fragment {
     pin: Option<Pin>,
     late_binding: Option<bool>,
-    /// Seconds.
-    last_call_timeout: Option<u32>,
+    /// Seconds. Numbers are taken as TOML has them, so that one of any size is told its range.
+    last_call_timeout: Option<i64>,
     /// Days.
-    keep_wanted: Option<u16>,
+    keep_wanted: Option<i64>,
     pool: Option<String>,
-    jobs: Option<u8>,
-    parts: Option<u8>,
+    jobs: Option<i64>,
+    parts: Option<i64>,
     authfile: Option<PathBuf>,
     /// Seconds.
-    stall_timeout: Option<u32>,
-    retries: Option<u32>,
+    stall_timeout: Option<i64>,
+    retries: Option<i64>,
     foreign_stores: Option<Vec<PathBuf>>,
     bundles: Option<Vec<PathBuf>>,
 }
@@ -109,6 +110,8 @@ pub const KEYS: [&str; 12] = [
 const DAY: u64 = 86_400;
 /// The longest last call, in seconds: `reboot.target` gives up after 30 minutes.
 const MAX_LAST_CALL: u32 = 1500;
+/// The longest that a wanted update is kept, in days.
+const MAX_DAYS: u32 = 65_535;
 
 /// Reads and merges the fragments in directories of roots (the latter are not trusted): links are
 /// followed inside of their root, and nothing is waited for.
@@ -226,12 +229,11 @@ fn merge(config: &mut Config, path: &Path, text: &str) -> anyhow::Result<()> {
     config.pin = fragment.pin.or(config.pin);
     config.late_binding = fragment.late_binding.or(config.late_binding);
     if let Some(seconds) = fragment.last_call_timeout {
-        if seconds > MAX_LAST_CALL {
-            bail!("last-call-timeout = {seconds}: must be at most {MAX_LAST_CALL} (seconds)");
-        }
+        let seconds = within("last-call-timeout", seconds, 0..=MAX_LAST_CALL, " (seconds)")?;
         config.last_call_timeout = Some(Duration::from_secs(u64::from(seconds)));
     }
     if let Some(days) = fragment.keep_wanted {
+        let days = within("keep-wanted", days, 0..=MAX_DAYS, " (days)")?;
         config.keep_wanted = Some(Duration::from_secs(u64::from(days) * DAY));
     }
     if let Some(path) = fragment.pool {
@@ -242,16 +244,10 @@ fn merge(config: &mut Config, path: &Path, text: &str) -> anyhow::Result<()> {
         config.pool = Some(path);
     }
     if let Some(jobs) = fragment.jobs {
-        if !(1..=16).contains(&jobs) {
-            bail!("jobs = {jobs}: must be 1 to 16");
-        }
-        config.jobs = Some(usize::from(jobs));
+        config.jobs = Some(usize::try_from(within("jobs", jobs, 1..=16, "")?)?);
     }
     if let Some(parts) = fragment.parts {
-        if !(1..=6).contains(&parts) {
-            bail!("parts = {parts}: must be 1 to 6");
-        }
-        config.parts = Some(usize::from(parts));
+        config.parts = Some(usize::try_from(within("parts", parts, 1..=6, "")?)?);
     }
     if let Some(path) = fragment.authfile {
         if !path.is_absolute() {
@@ -260,16 +256,11 @@ fn merge(config: &mut Config, path: &Path, text: &str) -> anyhow::Result<()> {
         config.authfile = Some(path);
     }
     if let Some(seconds) = fragment.stall_timeout {
-        if seconds == 0 {
-            bail!("stall-timeout = 0: must be at least 1 (seconds)");
-        }
+        let seconds = within("stall-timeout", seconds, 1..=u32::MAX, " (seconds)")?;
         config.stall_timeout = Some(Duration::from_secs(u64::from(seconds)));
     }
     if let Some(retries) = fragment.retries {
-        if retries > 100 {
-            bail!("retries = {retries}: must be at most 100");
-        }
-        config.retries = Some(retries);
+        config.retries = Some(within("retries", retries, 0..=100, "")?);
     }
     if let Some(stores) = fragment.foreign_stores {
         if stores.len() > MAX_STORES {
@@ -290,6 +281,14 @@ fn merge(config: &mut Config, path: &Path, text: &str) -> anyhow::Result<()> {
         config.bundles = Some(bundles);
     }
     Ok(())
+}
+
+/// A number that is in `range`, whose unit is `unit`.
+fn within(key: &str, number: i64, range: RangeInclusive<u32>, unit: &str) -> anyhow::Result<u32> {
+    let fits = u32::try_from(number).ok().filter(|number| range.contains(number));
+    fits.with_context(|| {
+        format!("{key} = {number}: must be {} to {}{unit}", range.start(), range.end())
+    })
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -342,19 +341,28 @@ mod tests {
     #[test]
     fn wrong_fragments_are_named() {
         for (text, wanted) in [
-            ("jobs = 0", "must be 1 to 16"),
+            ("jobs = 0", "jobs = 0: must be 1 to 16"),
+            ("jobs = 17", "must be 1 to 16"),
+            ("jobs = 300", "jobs = 300: must be 1 to 16"),
+            ("jobs = -1", "must be 1 to 16"),
+            ("parts = 7", "must be 1 to 6"),
+            ("parts = 256", "must be 1 to 6"),
+            ("keep-wanted = 70000", "must be 0 to 65535 (days)"),
             ("jobs = \"many\"", "line 1"),
             ("late-binding = 1", "line 1"),
             ("pin = \"maybe\"", "line 1"),
-            ("last-call-timeout = 3600", "at most 1500"),
+            ("last-call-timeout = 3600", "must be 0 to 1500 (seconds)"),
             ("pool = \"sysroot\"", "absolute path"),
             ("pool = \"/a/../b\"", "absolute path"),
             ("authfile = \"auth.json\"", "absolute"),
-            ("stall-timeout = 0", "at least 1"),
+            ("last-call-timeout = 5000000000", "must be 0 to 1500 (seconds)"),
+            ("stall-timeout = 0", "must be 1 to 4294967295 (seconds)"),
+            ("stall-timeout = 5000000000", "must be 1 to 4294967295 (seconds)"),
             ("foreign-stores = [\"/a\", \"b\"]", "absolute"),
             ("bundles = [\"stick\"]", "absolute"),
             ("bundles = \"/stick\"", "line 1"),
-            ("retries = 1000", "at most 100"),
+            ("retries = 1000", "must be 0 to 100"),
+            ("retries = -1", "must be 0 to 100"),
             ("jobs = ", "line 1"),
         ] {
             let top = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use binding::{Binding, Code, Finding, finding};
+use binding::{BINDINGS_PATH, Binding, Code, Finding, finding};
 use host::Role;
 use tokio::task::JoinSet;
 
@@ -62,11 +62,25 @@ pub(crate) async fn run(
             shown.display()
         ));
     }
+    if let Some(note) = unbound_note(linted.unbound) {
+        render::note(&note);
+    }
     for error in &failed {
         // Those who read JSON or SARIF have one object, and not two.
         render::note(&format!("error: {error}"));
     }
     Ok(decide(&linted.findings, &failed, typed.strict))
+}
+
+/// What to say where Quadlets name images and none is bound. Podman pulls those by itself, which may well be
+/// meant: no finding. Pure.
+fn unbound_note(unbound: usize) -> Option<String> {
+    let named = match unbound {
+        0 => return None,
+        1 => "1 Quadlet names an image, and it is not bound".to_owned(),
+        more => format!("{more} Quadlets name images, and none is bound"),
+    };
+    Some(format!("note: {named}: link what the root is to bring from {BINDINGS_PATH}"))
 }
 
 /// The worst of it. Pure.

@@ -20,6 +20,7 @@ pub mod storage_conf;
 pub mod verify;
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,6 +200,10 @@ async fn stage_command(
         return Ok(Exit::Well);
     }
     let (root, wait) = (typed.root.clone(), Duration::from_secs(u64::from(typed.wait)));
+    if let Some(why) = typed.foreign_stores.iter().find_map(|path| no_store(path)) {
+        render::failed(&why, style);
+        return Ok(Exit::Usage);
+    }
     let settings = StageSettings::new(typed, config);
     if let Some(path) = settings.authfile.as_deref().filter(|path| !path.is_file()) {
         render::failed(&format!("the auth file {} is not there", path.display()), style);
@@ -237,6 +242,20 @@ async fn stage_command(
         attempt.end(exit.as_ref().copied().unwrap_or(Exit::CouldNotLook));
     }
     exit
+}
+
+/// Why a store that was typed is none. One that may not be looked at is passed over later, with a warning.
+fn no_store(path: &Path) -> Option<String> {
+    let why = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return None,
+        Ok(_) => "is no directory",
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            "is not there"
+        }
+        Err(_) => return None,
+    };
+    let path = path.display();
+    Some(format!("the foreign store {path} {why}; correct the path, or leave --foreign-store out"))
 }
 
 /// How long the last call may take; none when the host does not go down, and the unit was stopped

@@ -62,7 +62,7 @@ impl Run<'_> {
             return Ok(Exit::Usage);
         }
         let state = state::look(path)?;
-        self.stage(state, Site::Inside).await
+        self.stage(state, Site::Inside { wait: self.wait }).await
     }
 
     async fn deployment(&self, deployment: &Deployment) -> anyhow::Result<Exit> {

@@ -14,6 +14,7 @@ use storage_conf::{
 
 use super::Exit;
 use crate::cli::{StorageConf, StorageConfAction};
+use crate::lint::remedy_of_missing;
 use crate::machine::{Machine, Target};
 use crate::podman_conf::{self, Reading};
 use crate::render::{self, Style};
@@ -79,7 +80,7 @@ pub(crate) fn run(
             let broken = shown.podmans.iter().any(|(_, reading)| reading.result.is_err());
             Ok(if broken { Exit::Findings } else { Exit::Well })
         }
-        StorageConfAction::Enable => put_in(&root, style),
+        StorageConfAction::Enable => put_in(&root, typed.root.as_deref(), style),
         StorageConfAction::Disable => take_out(&root, style),
     }
 }
@@ -111,7 +112,7 @@ fn main_file(root: &Root) -> anyhow::Result<Option<(&'static str, String)>> {
     Ok(None)
 }
 
-fn put_in(root: &Root, style: Style) -> anyhow::Result<Exit> {
+fn put_in(root: &Root, typed: Option<&Path>, style: Style) -> anyhow::Result<Exit> {
     let store = Shown::store();
     let change = match main_file(root)? {
         None => {
@@ -143,7 +144,7 @@ fn put_in(root: &Root, style: Style) -> anyhow::Result<Exit> {
         }
     };
     render::changed(&change, style)?;
-    Ok(warn(root))
+    Ok(warn(root, typed))
 }
 
 fn take_out(root: &Root, style: Style) -> anyhow::Result<Exit> {
@@ -188,8 +189,9 @@ fn take_out(root: &Root, style: Style) -> anyhow::Result<Exit> {
     Ok(Exit::Well)
 }
 
-/// The rest of the configuration may still hide the store, or be broken.
-fn warn(root: &Root) -> Exit {
+/// The rest of the configuration may still hide the store, or be broken; or there is no store yet in the
+/// root that was `typed`.
+fn warn(root: &Root, typed: Option<&Path>) -> Exit {
     let mut exit = Exit::Well;
     for (generations, reading) in look(root, &Environment::default()).podmans {
         let versions: Vec<&str> = generations.iter().map(|one| one.versions()).collect();
@@ -202,6 +204,11 @@ fn warn(root: &Root) -> Exit {
         };
         render::note(&format!("warning: Podman {} {why}", versions.join(", ")));
         exit = Exit::Findings;
+    }
+    if exit == Exit::Findings && root.dir(STORE_PATH).is_err() {
+        let option = typed.map_or_else(String::new, |root| format!(" --root {}", root.display()));
+        let fix = remedy_of_missing(&option);
+        render::note(&format!("{} is not there: {fix}", Shown::store()));
     }
     exit
 }

@@ -14,6 +14,8 @@ use host::config::Pin;
 
 use crate::requirement::remedy;
 
+pub(crate) use storage::remedy_of_missing;
+
 /// What was found.
 #[derive(Debug)]
 pub struct Linted {
@@ -23,6 +25,8 @@ pub struct Linted {
     pub findings: Vec<Finding>,
     /// Whether these are files for a root, in which no operating system is.
     pub is_overlay: bool,
+    /// Quadlets that name images, where none is bound.
+    pub unbound: usize,
 }
 
 /// What an image has that is more than files to be copied into one.
@@ -52,6 +56,7 @@ pub fn look(path: &Path, shown: Option<&Path>) -> anyhow::Result<Linted> {
         findings.extend(storage::check(&root, &option)?);
         findings.extend(gate::check(&root)?);
     }
+    let unbound = binding::lint::count_unbound(&files, &bound);
     findings.extend(bound.findings);
     let is_overlay = SYSTEM.iter().all(|path| root.kind(path).is_err());
     if is_overlay {
@@ -60,5 +65,5 @@ pub fn look(path: &Path, shown: Option<&Path>) -> anyhow::Result<Linted> {
         findings.retain(|finding| finding.is_error() || !elsewhere.contains(&finding.code));
     }
     finding::sort(&mut findings);
-    Ok(Linted { bindings: bound.bindings, findings, is_overlay })
+    Ok(Linted { bindings: bound.bindings, findings, is_overlay, unbound })
 }

@@ -165,13 +165,18 @@ fn text(root: &Root, path: &str) -> anyhow::Result<Option<String>> {
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
+/// What to do about a store that is not there; `option` is as for [`check`].
+pub(crate) fn remedy_of_missing(option: &str) -> String {
+    format!(
+        "install bound-images completely (`make install`), which makes an empty store there, or run \
+         `bound-images stage{option}`"
+    )
+}
+
 /// What is wrong with the directory where Podman looks for the store.
 fn check_store(root: &Root, listed: bool, option: &str) -> anyhow::Result<Vec<Finding>> {
     let place = || Place::file(STORE_PATH);
-    let fix = format!(
-        "install bound-images completely (`make install`), which makes an empty store there, or run \
-         `bound-images stage{option}`"
-    );
+    let fix = remedy_of_missing(option);
     let Ok(path) = root.resolve(STORE_PATH) else {
         let why = match listed {
             true => "it does not exist, but storage.conf lists it: every podman command fails",

@@ -23,7 +23,7 @@ use rustix::fs::{CWD, FlockOperation, RenameFlags};
 use crate::system::file::sync_directory;
 
 /// How often a lock that somebody else holds is tried again.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 /// Begins the name of a file that is being written, and of a link that is being made.
 pub(crate) const NEW: &str = ".new-";
 /// Begins the name of a store that is being removed.

@@ -113,7 +113,12 @@ fn json<'a>(state: &'a State, services: &'a [UnitState]) -> Json<'a> {
 
 fn text(state: &State, services: &[UnitState], style: Style) -> String {
     if state.bindings.bindings.is_empty() {
-        return format!("{} binds no images.\n", state.root.display());
+        let root = state.root.display();
+        // Links are there, and what is wrong with them is told after this.
+        return match state.bindings.has_errors() {
+            true => format!("No binding of {root} can be understood.\n"),
+            false => format!("{root} binds no images.\n"),
+        };
     }
     let mut rows = Vec::new();
     for binding in &state.bindings.bindings {

@@ -11,14 +11,16 @@ pub(super) fn look(
     site: Site<'_>,
     observer: &Observer,
 ) -> Result<State, StageError> {
-    let (Site::Pool { machine, .. }, Some(id)) = (site, &state.id) else {
-        return Ok(state::look(&state.root)?);
+    let mut state = match (site, &state.id) {
+        (Site::Pool { machine, .. }, Some(id)) => {
+            let host = machine.roots()?;
+            let Some(deployment) = host.find(id) else {
+                return Err(StageError::Refused(format!("{} is gone by now", id.short())));
+            };
+            state::look_at(machine, deployment)?
+        }
+        _ => state::look(&state.root)?,
     };
-    let host = machine.roots()?;
-    let Some(deployment) = host.find(id) else {
-        return Err(StageError::Refused(format!("{} is gone by now", id.short())));
-    };
-    let mut state = state::look_at(machine, deployment)?;
     if settings.repair
         && let StoreState::Ours(held) = &mut state.store
     {

@@ -30,7 +30,10 @@ const GROWTH: u64 = 2;
 #[derive(Clone, Copy, Debug)]
 pub enum Site<'a> {
     /// Inside of it: a plain directory.
-    Inside,
+    Inside {
+        /// How long another stage of it is waited for.
+        wait: Duration,
+    },
     /// In the pool of this machine.
     Pool {
         /// The machine.
@@ -87,7 +90,10 @@ impl Home {
             _ => {
                 let root = Root::open(&state.root)
                     .with_context(|| format!("cannot open {}", state.root.display()))?;
-                super::place::find(&root, &links(held)).map(Self::Inside)
+                let wait = match site {
+                    Site::Inside { wait } | Site::Pool { wait, .. } => wait,
+                };
+                super::place::find(&root, &links(held), wait).map(Self::Inside)
             }
         }
     }
@@ -165,10 +171,10 @@ impl Home {
     }
 
     /// Makes the working directory, or takes over what an earlier attempt left, and locks it. None
-    /// when another stage changed the pool meanwhile: look again.
+    /// when another stage changed the place meanwhile: look again.
     pub(super) async fn claim(&self) -> Result<Option<Work>, StageError> {
         match self {
-            Self::Inside(place) => place.claim().map(Some),
+            Self::Inside(place) => place.claim().await,
             Self::Pool(pooled) => pooled.claim().await,
         }
     }
@@ -237,13 +243,22 @@ impl Home {
     pub(super) async fn sweep(&self) {
         let swept = match self {
             Self::Inside(place) if !place.has_leftovers() => return,
-            Self::Inside(place) => place.claim().and_then(Work::remove),
+            Self::Inside(place) => place.sweep(),
             Self::Pool(pooled) => pooled.sweep(),
         };
         if let Err(error) = swept {
             log::info!("{error}");
         }
     }
+}
+
+/// Refuses to work where another stage does: one of `what`, which holds `lock`.
+pub(super) fn busy(what: &str, lock: &Path) -> StageError {
+    StageError::Refused(format!(
+        "another stage of this {what} is running ({} is locked); try again when it has ended, or wait for \
+         it with `--wait SECONDS`",
+        lock.display()
+    ))
 }
 
 impl Work {

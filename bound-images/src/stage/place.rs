@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use binding::{Kind, Root, STORE_PATH};
@@ -11,7 +12,8 @@ use overlay_store::Builder;
 use rustix::fs::FlockOperation;
 
 use super::StageError;
-use super::home::{Guard, Work, require_fit};
+use super::home::{Guard, Work, busy, require_fit};
+use crate::pool::PAUSE;
 
 /// Where the store of a plain root goes.
 pub(super) struct Place {
@@ -20,11 +22,15 @@ pub(super) struct Place {
     /// The deepest directory of that path that exists.
     existing: PathBuf,
     store: PathBuf,
+    /// How long another stage is waited for.
+    wait: Duration,
+    /// The directory of the store that was there: publishing puts another one into its place.
+    seen: Option<u64>,
 }
 
 /// Finds the place and refuses one where no store can be: overlayfs, read-only, in use (`links` are
 /// the link ids of the store that is there). Changes nothing.
-pub(super) fn find(root: &Root, links: &[String]) -> Result<Place, StageError> {
+pub(super) fn find(root: &Root, links: &[String], wait: Duration) -> Result<Place, StageError> {
     match root.kind(STORE_PATH) {
         Ok(Kind::Symlink) => {
             let why = format!("{STORE_PATH} is a symbolic link; make it a directory, or remove it");
@@ -64,7 +70,9 @@ pub(super) fn find(root: &Root, links: &[String]) -> Result<Place, StageError> {
         }
     }
     let parent = existing.join(missing);
-    let place = Place { store: parent.join(store_name), parent, existing };
+    let store = parent.join(store_name);
+    let seen = inode(&store);
+    let place = Place { store, parent, existing, wait, seen };
     require_fit(&place.existing)?;
     place.require_unused(links)?;
     Ok(place)
@@ -110,18 +118,45 @@ impl Place {
         fs::symlink_metadata(self.work_directory()).is_ok()
     }
 
-    /// Makes the working directory, or takes over what an earlier attempt left, and locks it.
-    pub(super) fn claim(&self) -> Result<Work, StageError> {
+    /// Makes the working directory, or takes over what an earlier attempt left, and locks it. None when
+    /// another stage published a store since it was looked at, mostly while this one waited.
+    pub(super) async fn claim(&self) -> Result<Option<Work>, StageError> {
         make(&self.parent, 0o755)?;
+        let end = Instant::now() + self.wait;
+        let lock = loop {
+            match self.lock()? {
+                Some(lock) => break lock,
+                None if Instant::now() < end => tokio::time::sleep(PAUSE).await,
+                None => return Err(busy("root", &self.parent)),
+            }
+        };
+        if inode(&self.store) != self.seen {
+            return Ok(None);
+        }
+        self.take(lock).map(Some)
+    }
+
+    /// Removes what an earlier attempt left; waits for nobody.
+    pub(super) fn sweep(&self) -> Result<(), StageError> {
+        let lock = self.lock()?.ok_or_else(|| busy("root", &self.parent))?;
+        self.take(lock).and_then(Work::remove)
+    }
+
+    /// Keeps other stages away; none where one is running.
+    fn lock(&self) -> Result<Option<File>, StageError> {
         let lock = File::open(&self.parent)
             .with_context(|| format!("cannot open {}", self.parent.display()))?;
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let why = format!(
-                "another stage of this root is running ({} is locked)",
-                self.parent.display()
-            );
-            return Err(StageError::Refused(why));
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(lock)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                Err(error.context(format!("cannot lock {}", self.parent.display())).into())
+            }
         }
+    }
+
+    fn take(&self, lock: File) -> Result<Work, StageError> {
         let directory = self.work_directory();
         make(&directory, 0o700)?;
         let ours = fs::symlink_metadata(&directory).is_ok_and(|metadata| {
@@ -138,6 +173,10 @@ impl Place {
         let builder = Builder::open(&directory.join("store"))?;
         Ok(Work { directory, builder, guard: Guard::Inside { _lock: lock } })
     }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 fn make(path: &Path, mode: u32) -> Result<(), StageError> {

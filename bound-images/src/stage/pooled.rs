@@ -10,7 +10,7 @@ use host::{Linked, Role, RootId, StoreName};
 use overlay_store::{Builder, Store};
 
 use super::StageError;
-use super::home::{Guard, Wish, Work, require_fit};
+use super::home::{Guard, Wish, Work, busy, require_fit};
 use super::neighbour::Neighbour;
 use crate::machine::Machine;
 use crate::pool::damaged::Damaged;
@@ -124,10 +124,7 @@ impl Pooled {
         require_fit(&self.existing)?;
         let writer =
             Writer::wait(&self.directory, self.wait).await.map_err(|error| match error {
-                Unavailable::Busy(lock) => StageError::Refused(format!(
-                    "another stage of this host is running ({} is locked)",
-                    lock.display()
-                )),
+                Unavailable::Busy(lock) => busy("host", &lock),
                 Unavailable::Other(error) => StageError::Other(error),
             })?;
         if Seen::at(&self.directory, &self.link) != self.seen {
