@@ -46,6 +46,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("sized-links", "peer-copies-out", "file integrity checksum failed for \\\"z/b\\\""),
     ("absolute-parents", "peer-copies-out", "p/absolute/one: no such file or directory"),
     ("pax-sparse", "peer-copies-out", "Digest did not match"),
+    ("ends-in-padding", "peer-copies-out", "Digest did not match"),
 ];
 
 /// Where our tree is not Podman's: image, path, in what.
