@@ -90,6 +90,8 @@ const SAID_OF_ONE_ONLY: &[(&str, &str)] = &[
     ("absolute-parents", "+/p/real/one"),
     ("absolute-parents", "-/p/absolute/"),
     ("absolute-parents", "p/absolute/one: no such file or directory"),
+    ("ends-in-padding", "layer content incorrect digest"),
+    ("ends-in-padding", "layer content incorrect size"),
     ("pax-sparse", "layer content incorrect digest"),
     ("pax-sparse", "layer content incorrect size"),
     ("sized-links", "file integrity checksum failed for \"z/b\""),
