@@ -20,7 +20,7 @@ import sys
 
 from benchkit import beside, boot, cold, deep, machine, page, scale, served, settled, smoke, synthetic
 from benchkit.measure import Failed
-from benchkit.place import Place
+from benchkit.place import Place, short
 from benchkit.tools import Tools, chroot_tools
 from benchkit.world import Corpus, World, say
 
@@ -36,7 +36,7 @@ QUIET = 0.1
 @contextlib.contextmanager
 def world_of(corpus, args, base=TARGET, wants_slow=True):
     """Tools, a place and the corpus in a registry below `base`, as long as the block lasts."""
-    place = Place(os.path.join(base, "work"))
+    place = Place(os.path.join(short(base), "work"))
     tools = Tools(place, args.programs)
     newer = chroot_tools(place, args.programs, args.chroot, "newer") if args.chroot else None
     registry = slow = None
@@ -90,7 +90,7 @@ def busy_before(args):
 
 def scales(args):
     busy = busy_before(args)
-    place = Place(os.path.join(TARGET, "work"))
+    place = Place(os.path.join(short(TARGET), "work"))
     tools = Tools(place, args.programs)
     registry = served.registry(os.path.join(TARGET, "registry-scale"))
     try:
