@@ -201,6 +201,25 @@ fn every_link_of_an_installed_document_leads_to_an_installed_file() {
     assert!(checked > 40, "only {checked} links were found");
 }
 
+/// systemd cannot look into the arguments of openat2(2), with which every root is read, and so takes all of it away.
+#[test]
+fn no_unit_takes_openat2_away() {
+    let units = project().join("units");
+    let mut read = 0;
+    for path in
+        below(&units).iter().filter(|path| path.extension().is_some_and(|end| end == "service"))
+    {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(
+            !text.lines().any(|line| line.starts_with("RestrictSUIDSGID=")),
+            "{}",
+            path.display()
+        );
+        read += 1;
+    }
+    assert!(read >= 7, "{read}");
+}
+
 #[test]
 fn uninstall_leaves_what_others_need() {
     if !have("make") {
